@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT */
+/* Waiting for descriptors: the front that src/net calls, and the contract that
+ * a backend fulfils for it.
+ *
+ * An operation (struct cleat__op) says what a fiber waits for.  It is
+ * submitted, and completed once: with a result of 0 or more when the kernel
+ * allows or has done it, or with the reason it was cancelled for.  A backend
+ * that learns of readiness (epoll) completes with 0 and the caller does the
+ * system call; one that learns of completions (io_uring) may do the work itself
+ * and keep the operation, and the fiber, until the kernel has let go of it.
+ */
+#ifndef CLEAT_FIBER_WAIT_H
+#define CLEAT_FIBER_WAIT_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <cleat/time.h>
+
+struct cleat__sched;
+struct cleat__fiber;
+
+/* Directions, as bits. */
+enum cleat__dir {
+	CLEAT__IN = 1,
+	CLEAT__OUT = 2,
+};
+
+/* A descriptor that is waited on, embedded in what owns it. */
+struct cleat__watch {
+	int fd;
+	/* Directions, as bits, worth trying before a wait.  Cleared by a call
+	 * that found nothing, or less than it asked for; set by an event.
+	 * Where one thread reads and another writes, a change may be lost:
+	 * that costs a try or a poll. */
+	_Atomic uint8_t ready;
+	/* A short count does not mean drained: the peer has ended, sent urgent
+	 * data (a read stops there), or the socket is a unix one (a read stops
+	 * at passed descriptors).  Try until -EAGAIN. */
+	bool exact;
+	_Atomic uint8_t polled; /* directions that plain threads wait in */
+	struct cleat__sched *home; /* whose backend knows FD; or NULL */
+	struct cleat__op *in, *out; /* who waits */
+	struct cleat__watch *prev, *next; /* of the same home */
+};
+
+/* Part of its fiber, which waits for one thing at a time. */
+struct cleat__op {
+	union {
+		struct cleat__watch *one; /* if N is 1, as it is as a rule */
+		struct cleat__watch *const *any; /* else */
+	};
+	uint8_t n;
+	uint8_t dirs;
+};
+
+/* One for each way to wait; wait_epoll.c is the reference.  Calls run on the
+ * scheduler's own thread, but for wake.  They return 0 or -errno.
+ */
+struct cleat__backend {
+	const char *name;
+	int (*open)(struct cleat__sched *s);
+	void (*close)(struct cleat__sched *s);
+	/* Complete OP, by cleat__complete(), when one of its watches is ready,
+	 * has ended or is broken.  Each watch is remembered (home) until
+	 * forgotten, and tells its ready bits from then on. */
+	int (*submit)(struct cleat__sched *s, struct cleat__op *op);
+	/* OP still completes, at once or later: with REASON, unless it was
+	 * done already. */
+	void (*cancel)(struct cleat__sched *s, struct cleat__op *op,
+		       int reason);
+	/* Called before W's descriptor is closed; nobody waits on it.  No
+	 * event of W arrives after this. */
+	void (*forget)(struct cleat__sched *s, struct cleat__watch *w);
+	/* Complete what is done; return when there was some, the scheduler
+	 * was woken or UNTIL has passed. */
+	void (*wait)(struct cleat__sched *s, cleat_time until);
+	void (*wake)(struct cleat__sched *s); /* any thread */
+};
+
+extern const struct cleat__backend cleat__epoll;
+
+static inline struct cleat__watch *cleat__watch_of(const struct cleat__op *op,
+						   unsigned i)
+{
+	return op->n == 1 ? op->one : op->any[i];
+}
+
+static inline bool cleat__is_ready(const struct cleat__watch *w, unsigned dirs)
+{
+	return atomic_load_explicit(&w->ready, memory_order_relaxed) & dirs;
+}
+
+static inline void cleat__set_ready(struct cleat__watch *w, unsigned dirs)
+{
+	unsigned had = atomic_load_explicit(&w->ready, memory_order_relaxed);
+
+	atomic_store_explicit(&w->ready, (uint8_t)(had | dirs),
+			      memory_order_relaxed);
+}
+
+static inline void cleat__clear_ready(struct cleat__watch *w, unsigned dirs)
+{
+	unsigned had = atomic_load_explicit(&w->ready, memory_order_relaxed);
+
+	atomic_store_explicit(&w->ready, (uint8_t)(had & ~dirs),
+			      memory_order_relaxed);
+}
+
+/* Everything is worth a first try. */
+void cleat__watch_init(struct cleat__watch *w, int fd);
+
+/* cleat__watch_close - forget W and close its descriptor. */
+void cleat__watch_close(struct cleat__watch *w);
+
+/* cleat__wait_any - park the fiber, or poll the thread, until one of the N
+ * watches ON may proceed in one of DIRS; its ready bits say which.
+ *
+ * Returns 0, or -ETIMEDOUT, -ECANCELED, -EBUSY (another waits there, or the
+ * watch belongs to another thread), -ENOMEM.
+ */
+#define CLEAT__WATCH_MAX 8 /* of N */
+int cleat__wait_any(struct cleat__watch *const *on, unsigned n, unsigned dirs,
+		    cleat_time until);
+int cleat__wait(struct cleat__watch *w, unsigned dirs, cleat_time until);
+
+/* For backends: let W, which they know, tell OP of events. */
+static inline void cleat__arm(struct cleat__watch *w, struct cleat__op *op)
+{
+	if (op->dirs & CLEAT__IN)
+		w->in = op;
+	if (op->dirs & CLEAT__OUT)
+		w->out = op;
+}
+
+/* For backends: OP is done; its fiber becomes ready with RESULT. */
+void cleat__complete(struct cleat__op *op, int result);
+
+/* For backends: W may proceed in DIRS. */
+void cleat__became_ready(struct cleat__watch *w, unsigned dirs);
+
+/* For backends: remember W as known to S, and forget it again. */
+void cleat__watch_link(struct cleat__sched *s, struct cleat__watch *w);
+void cleat__watch_unlink(struct cleat__watch *w);
+
+#endif
