@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: MIT */
+#include "net/conn.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/sys.h"
+#include "base/time.h"
+
+void cleat__unmap(struct cleat_sockaddr *sa)
+{
+	struct sockaddr_in in = { .sin_family = AF_INET };
+
+	if (sa->any.sa_family != AF_INET6 ||
+	    !IN6_IS_ADDR_V4MAPPED(&sa->in6.sin6_addr))
+		return;
+	in.sin_port = sa->in6.sin6_port;
+	memcpy(&in.sin_addr, &sa->in6.sin6_addr.s6_addr[12], 4);
+	sa->in = in;
+	sa->len = sizeof(in);
+}
+
+static void set_peer(struct cleat_conn *c, const struct cleat_sockaddr *peer)
+{
+	c->peer.family = peer->any.sa_family;
+	if (peer->any.sa_family != AF_UNIX)
+		memcpy(&c->peer, &peer->any,
+		       peer->len < sizeof(c->peer) ? peer->len
+						   : sizeof(c->peer));
+}
+
+int cleat__conn_new(struct cleat_conn **ret, int fd,
+		    const struct cleat_sockaddr *peer)
+{
+	struct cleat_conn *c = malloc(sizeof(*c)); /* faster than calloc() */
+
+	if (!c)
+		return -ENOMEM;
+	memset(c, 0, sizeof(*c));
+	cleat__watch_init(&c->io, fd);
+	c->end = CLEAT_FOREVER;
+	c->io.exact = peer->any.sa_family == AF_UNIX;
+	set_peer(c, peer);
+	*ret = c;
+	return 0;
+}
+
+void cleat_close(struct cleat_conn *c)
+{
+	if (!c)
+		return;
+	cleat__watch_close(&c->io);
+	free(c->stash);
+	free(c);
+}
+
+/* A unix path, or an abstract name, both as the kernel counts them. */
+static int name_of(int fd, int (*ask)(int, struct sockaddr *, socklen_t *),
+		   struct cleat_sockaddr *sa)
+{
+	struct cleat_sockaddr got = { .len = sizeof(got.storage) };
+	int err = ask(fd, &got.any, &got.len);
+
+	if (err < 0)
+		return err;
+	cleat__unmap(&got);
+	*sa = got;
+	return 0;
+}
+
+static int ask_name(int fd, int (*ask)(int, struct sockaddr *, socklen_t *),
+		    struct cleat_sockaddr *sa)
+{
+	int err = name_of(fd, ask, sa);
+
+	return err < 0 ? cleat__fail(err, "name of connection", NULL, NULL) : 0;
+}
+
+int cleat_conn_peer(const struct cleat_conn *c, struct cleat_sockaddr *sa)
+{
+	if (c->peer.family == AF_UNIX)
+		return ask_name(c->io.fd, sys_getpeername, sa);
+	*sa = (struct cleat_sockaddr){ .len = sizeof(struct sockaddr_in6) };
+	if (c->peer.family == AF_INET)
+		sa->len = sizeof(struct sockaddr_in);
+	memcpy(&sa->any, &c->peer, sa->len);
+	return 0;
+}
+
+void cleat__conn_ask_peer(struct cleat_conn *c)
+{
+	struct cleat_sockaddr sa;
+
+	if (name_of(c->io.fd, sys_getpeername, &sa) == 0)
+		set_peer(c, &sa);
+}
+
+int cleat_conn_local(const struct cleat_conn *c, struct cleat_sockaddr *sa)
+{
+	return ask_name(c->io.fd, sys_getsockname, sa);
+}
+
+int cleat_conn_fd(const struct cleat_conn *c)
+{
+	return c->io.fd;
+}
+
+struct cleat_counts cleat_conn_counts(const struct cleat_conn *c)
+{
+	return (struct cleat_counts){ c->received, c->sent };
+}
+
+void cleat_conn_limit(struct cleat_conn *c, int64_t idle_ns, cleat_time end)
+{
+	c->idle_ns = idle_ns;
+	c->end = end;
+	c->is_limited = idle_ns > 0 || end != CLEAT_FOREVER;
+}
+
+int cleat__conn_fail(const struct cleat_conn *c, int err, const char *step)
+{
+	struct cleat_sockaddr peer;
+
+	if (cleat_conn_peer(c, &peer) < 0)
+		return cleat__fail(err, step, "peer", NULL);
+	return cleat__fail_at(err, step, &peer);
+}
+
+static cleat_time bounded(const struct cleat_conn *c, cleat_time until)
+{
+	if (c->idle_ns > 0)
+		until = cleat__earlier(until, cleat_in(c->idle_ns));
+	return cleat__earlier(until, c->end);
+}
+
+int cleat__conn_wait(struct cleat_conn *c, enum cleat__dir dir,
+		     cleat_time until)
+{
+	return cleat__wait(&c->io, dir,
+			   c->is_limited ? bounded(c, until) : until);
+}
+
+/* After less than was asked for there is no more, and an event will tell when
+ * there is: no second call to learn it from -EAGAIN.  See watch.exact.
+ */
+static inline ssize_t recv_now(struct cleat_conn *c, void *buf, size_t len)
+{
+	ssize_t n = sys_recv(c->io.fd, buf, len);
+
+	if (n > 0) {
+		c->received += (uint64_t)n;
+		if ((size_t)n < len && !c->io.exact)
+			cleat__conn_drained(c);
+	} else if (n == -EAGAIN) {
+		cleat__conn_drained(c);
+	}
+	return n;
+}
+
+/* The last look, or with UNTIL 0 the first. */
+static ssize_t recv_or_time_out(struct cleat_conn *c, void *buf, size_t len)
+{
+	ssize_t n = recv_now(c, buf, len);
+
+	return n == -EAGAIN ? -ETIMEDOUT : n;
+}
+
+/* Inlined into its callers, which are on every message's path. */
+static inline __attribute__((always_inline)) ssize_t
+recv_until(struct cleat_conn *c, void *buf, size_t len, cleat_time until)
+{
+	if (c->is_limited && cleat_now() >= c->end)
+		return -ETIMEDOUT;
+	for (;;) {
+		int err;
+
+		if (cleat__is_ready(&c->io, CLEAT__IN)) {
+			ssize_t n = recv_now(c, buf, len);
+
+			if (n != -EAGAIN)
+				return n;
+		}
+		err = cleat__conn_wait(c, CLEAT__IN, until);
+		if (err == -ETIMEDOUT)
+			return recv_or_time_out(c, buf, len);
+		if (err < 0)
+			return err;
+	}
+}
+
+ssize_t cleat__conn_recv(struct cleat_conn *c, void *buf, size_t len,
+			 cleat_time until)
+{
+	return recv_until(c, buf, len, until);
+}
+
+size_t cleat__conn_take(struct cleat_conn *c, void *buf, size_t len)
+{
+	if (len > c->stash_len)
+		len = c->stash_len;
+	if (len == 0)
+		return 0;
+	memcpy(buf, c->stash + c->stash_at, len);
+	c->stash_at += len;
+	c->stash_len -= len;
+	return len;
+}
+
+/* Room for NEED bytes in all, with FRONT free before those that stay. */
+static int make_room(struct cleat_conn *c, size_t front, size_t need)
+{
+	unsigned char *stash;
+
+	if (c->stash_room >= need) {
+		memmove(c->stash + front, c->stash + c->stash_at, c->stash_len);
+		return 0;
+	}
+	stash = malloc(need);
+	if (!stash)
+		return -ENOMEM;
+	if (c->stash_len > 0)
+		memcpy(stash + front, c->stash + c->stash_at, c->stash_len);
+	free(c->stash);
+	c->stash = stash;
+	c->stash_room = need;
+	return 0;
+}
+
+int cleat__conn_put_back(struct cleat_conn *c, const void *data, size_t len)
+{
+	if (len == 0)
+		return 0;
+	if (c->stash_len == 0)
+		c->stash_at = c->stash_room;
+	if (len > c->stash_at) {
+		if (make_room(c, len, len + c->stash_len) < 0)
+			return -ENOMEM;
+		c->stash_at = len;
+	}
+	c->stash_at -= len;
+	c->stash_len += len;
+	memcpy(c->stash + c->stash_at, data, len);
+	return 0;
+}
+
+ssize_t cleat_recv(struct cleat_conn *c, void *buf, size_t len,
+		   cleat_time until)
+{
+	ssize_t n = cleat__enter();
+
+	if (n == 0 && c->stash_len > 0)
+		return (ssize_t)cleat__conn_take(c, buf, len);
+	if (n == 0)
+		n = recv_until(c, buf, len, until);
+	return n < 0 ? cleat__conn_fail(c, (int)n, "receive from") : n;
+}
+
+/* Plain threads have no buffer in common: the stash serves them. */
+static void *view_buffer(struct cleat_conn *c)
+{
+	if (cleat__self)
+		return cleat__self->hot;
+	if (c->stash_room < CLEAT__HOT_SIZE &&
+	    make_room(c, 0, CLEAT__HOT_SIZE) < 0)
+		return NULL;
+	return c->stash;
+}
+
+static ssize_t view_stash(struct cleat_conn *c, const void **data)
+{
+	size_t n = c->stash_len;
+
+	*data = c->stash + c->stash_at;
+	c->stash_len = 0;
+	return (ssize_t)n;
+}
+
+ssize_t cleat_view(struct cleat_conn *c, const void **data, cleat_time until)
+{
+	ssize_t n = cleat__enter();
+	void *buf;
+
+	if (n == 0 && c->stash_len > 0)
+		return view_stash(c, data);
+	buf = view_buffer(c);
+	if (n == 0)
+		n = buf ? recv_until(c, buf, CLEAT__HOT_SIZE, until) : -ENOMEM;
+	if (n < 0)
+		return cleat__conn_fail(c, (int)n, "receive from");
+	*data = buf;
+	return n;
+}
+
+int cleat_shutdown(struct cleat_conn *c, enum cleat_direction d)
+{
+	static const int how[] = {
+		[CLEAT_READ] = SHUT_RD,
+		[CLEAT_WRITE] = SHUT_WR,
+		[CLEAT_BOTH] = SHUT_RDWR,
+	};
+	int err = sys_shutdown(c->io.fd, how[d]);
+
+	if (err < 0)
+		return cleat__conn_fail(c, err, "shut down");
+	if (d & CLEAT_WRITE)
+		atomic_store(&c->finished, true);
+	return 0;
+}
+
+/* Of a TCP connection that both have ended nothing is left to shut down, and
+ * the kernel says ENOTCONN, as it does after a reset: hence c->finished.
+ */
+int cleat_finish(struct cleat_conn *c, cleat_time until)
+{
+	const void *unread;
+	ssize_t n = 0;
+
+	if (!atomic_load(&c->finished))
+		n = cleat_shutdown(c, CLEAT_WRITE);
+	if (n < 0)
+		return (int)n;
+	do
+		n = cleat_view(c, &unread, until);
+	while (n > 0 && cleat__left(until) > 0);
+	if (n > 0) /* it never stops: nothing waited, so nothing timed out */
+		n = cleat__conn_fail(c, -ETIMEDOUT, "finish with");
+	if (n == 0 && c->cannot_send) /* so it has not everything */
+		n = cleat__conn_fail(c, -EPIPE, "finish with");
+	return (int)n;
+}
+
+int cleat__check_kind(int fd, int type)
+{
+	int got, family;
+	socklen_t len = sizeof(int);
+	int err = sys_getsockopt(fd, SOL_SOCKET, SO_TYPE, &got, &len);
+
+	if (err == 0 && got != type)
+		err = -EPROTOTYPE;
+	if (err == 0)
+		err = sys_getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &len);
+	if (err < 0)
+		return err;
+	switch (family) {
+	case AF_INET:
+	case AF_INET6:
+	case AF_UNIX:
+		return 0;
+	default:
+		return -EAFNOSUPPORT;
+	}
+}
+
+int cleat_adopt(struct cleat_conn **c, int fd)
+{
+	struct cleat_sockaddr name;
+	int err = cleat__check_kind(fd, SOCK_STREAM);
+
+	if (err == 0)
+		err = name_of(fd, sys_getpeername, &name);
+	if (err == 0)
+		err = sys_nonblock(fd);
+	if (err == 0)
+		err = cleat__conn_new(c, fd, &name);
+	return err < 0 ? cleat__fail(err, "adopt", NULL, NULL) : 0;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CLEAT_NET_LISTEN_H
+#define CLEAT_NET_LISTEN_H
+
+#include <cleat/conn.h>
+
+#include "fiber/wait.h"
+#include "net/bind.h"
+
+struct cleat_listener {
+	unsigned n;
+	unsigned next; /* the one to try first, so that each has its turn */
+	char path[CLEAT__PATH_SIZE]; /* ours to remove; or "" */
+	struct cleat__watch io[CLEAT__WATCH_MAX];
+};
+
+/* cleat__listen - cleat_listen() for a parsed address, perhaps in a group. */
+int cleat__listen(struct cleat_listener **l, const struct cleat_addr *a,
+		  const struct cleat_options *opt, enum cleat__share share);
+
+/* cleat__listen_beside - another listener for another worker: in the group of
+ * LIKE, or, where GROUP is false, on the same queue.
+ */
+int cleat__listen_beside(struct cleat_listener **l,
+			 const struct cleat_listener *like,
+			 const struct cleat_options *opt, bool group);
+
+#endif
