@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: MIT */
+/* One connection, in each of the modes.  All have a fiber of their own: in
+ * CLEAT_SERVE_THREADS and _PROCESSES it waits for the thread, or the child,
+ * that runs the handler.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/sys.h"
+#include "fiber/offload.h"
+#include "fiber/park.h"
+#include "fiber/sched.h"
+#include "net/conn.h"
+#include "net/server.h"
+
+static void emit_end(struct cleat__handled *h, int error)
+{
+	struct cleat_sockaddr peer = { .len = 0 };
+	struct cleat_serve_event e = {
+		.what = CLEAT_SERVE_ENDED,
+		.error = error,
+		.proto = h->proto,
+		.peer = &peer,
+		.bytes = cleat_conn_counts(h->conn),
+		.duration_ns = cleat_now() - h->started,
+	};
+
+	(void)cleat_conn_peer(h->conn, &peer); /* of a unix one: perhaps gone */
+	cleat__emit(h->worker->server, e);
+}
+
+/* What the handler last ran into, if that is worth telling. */
+static int last_error(void)
+{
+	int err = cleat__failure_last();
+
+	return err == CLEAT_EEOF ? 0 : err; /* how most loops end */
+}
+
+struct ended {
+	struct cleat__handled *h;
+	int error;
+};
+
+static void emit_end_of(void *arg)
+{
+	struct ended *e = arg;
+
+	emit_end(e->h, e->error);
+}
+
+/* Making text of it would touch a second page of every fiber's stack. */
+static void tell_end(struct cleat__handled *h, int error)
+{
+	struct ended e = { .h = h, .error = error };
+
+	if (cleat__wants(h->worker->server, CLEAT_SERVE_ENDED, error))
+		cleat__on_thread_stack(emit_end_of, &e);
+}
+
+static void run_handler(struct cleat__handled *h)
+{
+	const struct cleat_service *s = h->worker->server->service;
+
+	s->stream(h->conn, s->arg);
+}
+
+static void in_fiber(struct cleat__handled *h)
+{
+	run_handler(h);
+	tell_end(h, last_error());
+}
+
+struct threaded {
+	struct cleat__handled *h;
+	struct cleat__parker done;
+};
+
+static void *thread_main(void *arg)
+{
+	struct threaded *t = arg;
+
+	run_handler(t->h);
+	tell_end(t->h, last_error());
+	(void)cleat__parker_wake(&t->done); /* nothing else ends the wait */
+	return NULL;
+}
+
+static void in_thread(struct cleat__handled *h)
+{
+	struct threaded t = { .h = h };
+	int err;
+
+	cleat__parker_init(&t.done);
+	err = cleat__helper_start(thread_main, &t);
+	if (err == 0)
+		cleat__parker_wait_surely(&t.done);
+	else
+		tell_end(h, err);
+	cleat__parker_done(&t.done);
+}
+
+static void close_place(const struct cleat__place *p,
+			const struct cleat_conn *except)
+{
+	for (unsigned i = 0; p->listener && i < p->listener->n; i++)
+		sys_close(p->listener->io[i].fd);
+	for (unsigned i = 0; p->dgram && i < p->dgram->n; i++)
+		sys_close(p->dgram->io[i].fd);
+	if (p->waiting && p->waiting != except)
+		sys_close(p->waiting->io.fd);
+}
+
+/* The child has its parent's sockets, and keeps only the connection. */
+static void child_main(struct cleat__handled *h)
+{
+	struct cleat__worker *w = h->worker;
+	struct cleat__failure why = { 0 };
+
+	cleat__detach_self();
+	cleat__failure_at = &why; /* nothing has failed here yet */
+	h->conn->io.home = NULL; /* the parent's, not ours to change */
+	for (unsigned i = 0; i < w->server->n_places; i++)
+		close_place(&w->places[i], h->conn);
+	run_handler(h);
+	tell_end(h, last_error());
+	sys_close(h->conn->io.fd);
+	(void)fflush(NULL); /* the handler's own: see fork_child() */
+	_exit(0);
+}
+
+/* On the thread's own stack, so that the handler has all of it. */
+static void fork_child(void *arg)
+{
+	struct cleat__handled *h = arg;
+
+	(void)fflush(NULL); /* or the child would write it once more */
+	h->child = sys_fork();
+	if (h->child == 0)
+		child_main(h);
+}
+
+/* Without a descriptor to wait for (there may be none left), look often.  A
+ * cancelled fiber need not be patient: cleat__cut() has killed the child.
+ */
+static void reap(pid_t child)
+{
+	int pidfd = sys_pidfd_open(child), err = pidfd;
+
+	while (sys_wait(child, WNOHANG) == 0) {
+		if (pidfd >= 0)
+			err = cleat_poll(pidfd, CLEAT_IN, CLEAT_FOREVER);
+		if (err < 0 && err != -ECANCELED)
+			err = cleat_sleep(cleat_in(20 * CLEAT_MSEC));
+		if (err == -ECANCELED) {
+			(void)sys_wait(child, 0); /* ours, so it is there */
+			break;
+		}
+		err = pidfd;
+	}
+	if (pidfd >= 0)
+		sys_close(pidfd);
+}
+
+static void in_process(struct cleat__handled *h)
+{
+	struct cleat__place *p = h->conn->served_by;
+
+	cleat__on_thread_stack(fork_child, h);
+	p->waiting = NULL;
+	if (h->child < 0) {
+		tell_end(h, h->child);
+		return;
+	}
+	sys_close(h->conn->io.fd); /* the child's now, and its FIN too */
+	h->conn->io.fd = -1;
+	reap(h->child);
+}
+
+static void run_in_mode(struct cleat__handled *h)
+{
+	switch (h->worker->server->opt->mode) {
+	case CLEAT_SERVE_THREADS:
+		in_thread(h);
+		break;
+	case CLEAT_SERVE_PROCESSES:
+		in_process(h);
+		break;
+	case CLEAT_SERVE_FIBERS:
+	case CLEAT_SERVE_ONE:
+		in_fiber(h);
+		break;
+	}
+}
+
+static void enlist(struct cleat__handled *h)
+{
+	struct cleat__worker *w = h->worker;
+
+	h->next = w->handled;
+	if (h->next)
+		h->next->prev = h;
+	w->handled = h;
+}
+
+static void delist(struct cleat__handled *h)
+{
+	if (h->prev)
+		h->prev->next = h->next;
+	else
+		h->worker->handled = h->next;
+	if (h->next)
+		h->next->prev = h->prev;
+}
+
+void cleat__handle(void *arg)
+{
+	struct cleat_conn *c = arg;
+	struct cleat__place *place = c->served_by;
+	struct cleat__server *s = place->worker->server;
+	struct cleat__handled h = {
+		.worker = place->worker,
+		.conn = c,
+		.proto = place->proto,
+	};
+
+	if (s->opt->event)
+		h.started = cleat_now();
+	enlist(&h);
+	run_in_mode(&h);
+	delist(&h);
+	if (s->opt->max_per_source > 0)
+		cleat__source_leave(s, c);
+	cleat_close(c);
+	atomic_fetch_sub(&s->active, 1);
+}
+
+void cleat__cut(struct cleat__worker *w)
+{
+	cleat_scope_cancel(w->handling);
+	for (struct cleat__handled *h = w->handled; h; h = h->next) {
+		if (h->child > 0)
+			(void)kill(h->child, SIGKILL); /* a child of ours */
+		else if (w->server->opt->mode == CLEAT_SERVE_THREADS)
+			(void)cleat_shutdown(h->conn, CLEAT_BOTH); /* or gone */
+	}
+}

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT */
+/* The inside of cleat_serve(): serve.c opens and stops, worker.c accepts,
+ * handle.c runs one connection in its mode.
+ */
+#ifndef CLEAT_NET_SERVER_H
+#define CLEAT_NET_SERVER_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include <cleat/fiber.h>
+#include <cleat/serve.h>
+
+#include "net/dgram.h"
+#include "net/listen.h"
+
+struct cleat__server {
+	const struct cleat_service *service;
+	const struct cleat_serve_options *opt;
+	struct cleat__worker *workers;
+	unsigned n_workers;
+	unsigned n_threads; /* of workers[1] and so on, not joined yet */
+	unsigned n_places; /* listeners, and datagram sockets, of each worker */
+	atomic_uint active; /* connections open */
+	unsigned long left; /* until opt.count; used by the one worker alone */
+	pthread_mutex_t sources_lock;
+	void *sources; /* tsearch(3) tree, see sources.c */
+};
+
+/* A place that is served: a listener or a datagram socket. */
+struct cleat__place {
+	struct cleat__worker *worker;
+	struct cleat_listener *listener;
+	struct cleat_dgram *dgram;
+	struct cleat_conn *waiting; /* accepted, but not yet forked for: one
+				     * at most, closed by other children */
+	enum cleat_proto proto;
+	bool shared; /* inherited, or unix: one queue for all workers */
+};
+
+struct cleat__worker {
+	struct cleat__server *server;
+	struct cleat__place *places;
+	pthread_t thread;
+	int wakeup; /* eventfd: counts the stops asked for */
+	uint64_t stops; /* those that it has told of */
+	unsigned width; /* connections at once */
+	struct cleat_scope *accepting, *handling;
+	struct cleat__handled *handled; /* those under way */
+	bool paused;
+	int err;
+};
+
+/* One connection under way; lies on its fiber's stack. */
+struct cleat__handled {
+	struct cleat__worker *worker;
+	struct cleat_conn *conn;
+	cleat_time started;
+	enum cleat_proto proto;
+	pid_t child; /* in CLEAT_SERVE_PROCESSES */
+	struct cleat__handled *prev, *next;
+};
+
+void cleat__worker_run(struct cleat__worker *w);
+
+/* cleat__server_stop - once: stop; twice: at once. */
+void cleat__server_stop(struct cleat__server *s);
+
+/* cleat__server_join - wait for the other workers; ARG is the server. */
+void cleat__server_join(void *arg);
+
+/* cleat__emit - tell opt.event of E, with what E does not say filled in. */
+void cleat__emit(struct cleat__server *s, struct cleat_serve_event e);
+
+/* cleat__handle - the fiber of one connection; ARG is its cleat_conn. */
+void cleat__handle(void *arg);
+
+/* cleat__cut - make every handler of W that still runs return soon. */
+void cleat__cut(struct cleat__worker *w);
+
+/* cleat__wants - whether opt.event is to be told of WHAT with ERROR. */
+static inline bool cleat__wants(const struct cleat__server *s,
+				enum cleat_serve_what what, int error)
+{
+	bool muted = s->opt->mute >> what & 1;
+
+	if (!s->opt->event)
+		return false;
+	return !muted || (what == CLEAT_SERVE_ENDED && error < 0);
+}
+
+/* cleat__source_enter - count C for its source address; false if that has its
+ * cap.  Unix peers are not counted.  Any thread.  Only where there is a cap.
+ */
+bool cleat__source_enter(struct cleat__server *s, const struct cleat_conn *c);
+void cleat__source_leave(struct cleat__server *s, const struct cleat_conn *c);
+
+#endif

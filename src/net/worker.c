@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: MIT */
+/* One worker: it accepts from its own listeners and receives from its own
+ * datagram sockets, until it is told to stop, and then drains.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/error.h"
+#include "base/sys.h"
+#include "base/time.h"
+#include "net/conn.h"
+#include "net/server.h"
+
+/* A shortage (of descriptors, of memory) ends when it ends: look again. */
+#define PAUSE (100 * CLEAT_MSEC)
+
+#define PACKETS 16
+#define PACKET_SIZE 65536 /* more than UDP can carry */
+
+static bool is_enough(const struct cleat__server *s)
+{
+	return s->opt->count > 0 && s->left == 0;
+}
+
+static void stop_if_enough(struct cleat__server *s)
+{
+	if (s->opt->count > 0 && s->left > 0 && --s->left == 0)
+		cleat__server_stop(s);
+}
+
+static void limit(const struct cleat__server *s, struct cleat_conn *c)
+{
+	const struct cleat_serve_options *opt = s->opt;
+
+	if (opt->idle_ns > 0 || opt->lifetime_ns > 0)
+		cleat_conn_limit(c, opt->idle_ns,
+				 opt->lifetime_ns > 0
+					 ? cleat_in(opt->lifetime_ns)
+					 : CLEAT_FOREVER);
+}
+
+static void tell(struct cleat__place *p, enum cleat_serve_what what,
+		 const struct cleat_conn *c)
+{
+	struct cleat_sockaddr peer = { .len = 0 };
+	struct cleat_serve_event e = {
+		.what = what,
+		.proto = p->proto,
+		.peer = &peer,
+	};
+
+	(void)cleat_conn_peer(c, &peer); /* of a unix one: perhaps gone */
+	cleat__emit(p->worker->server, e);
+}
+
+static bool may_enter(struct cleat__place *p, struct cleat_conn *c)
+{
+	struct cleat__server *s = p->worker->server;
+
+	if (s->opt->max_per_source == 0 || cleat__source_enter(s, c))
+		return true;
+	if (cleat__wants(s, CLEAT_SERVE_REJECTED, 0))
+		tell(p, CLEAT_SERVE_REJECTED, c);
+	return false;
+}
+
+static void undo_entry(struct cleat__place *p, struct cleat_conn *c)
+{
+	struct cleat__server *s = p->worker->server;
+
+	atomic_fetch_sub(&s->active, 1);
+	if (s->opt->max_per_source > 0)
+		cleat__source_leave(s, c);
+	p->waiting = NULL;
+	cleat_close(c);
+}
+
+/* Owns C.  Returns 0 also for one that is turned away.  Its handler runs at
+ * once: what has just been touched is in the cache, a connection that is over
+ * already leaves its stack to the next, and a child is forked before another is
+ * accepted (see place.waiting).
+ */
+static int admit(struct cleat__place *p, struct cleat_conn *c)
+{
+	struct cleat__worker *w = p->worker;
+	struct cleat__server *s = w->server;
+	int err;
+
+	if (is_enough(s)) { /* came before the stop that is on its way */
+		cleat_close(c);
+		return -ECANCELED;
+	}
+	if (!may_enter(p, c)) {
+		cleat_close(c);
+		return 0;
+	}
+	c->served_by = p;
+	p->waiting = c;
+	limit(s, c);
+	atomic_fetch_add(&s->active, 1);
+	err = cleat_go(w->handling, cleat__handle, c, CLEAT_FOREVER);
+	if (err < 0) {
+		undo_entry(p, c);
+		return err;
+	}
+	if (cleat__wants(s, CLEAT_SERVE_ACCEPTED, 0))
+		tell(p, CLEAT_SERVE_ACCEPTED, c);
+	stop_if_enough(s);
+	cleat__step_aside();
+	return 0;
+}
+
+/* Said once for each shortage, not for each try. */
+static void say_paused(struct cleat__worker *w, int err)
+{
+	struct cleat_serve_event e = {
+		.what = err < 0 ? CLEAT_SERVE_PAUSED : CLEAT_SERVE_RESUMED,
+		.error = err,
+	};
+
+	if (w->paused == (err < 0))
+		return;
+	w->paused = err < 0;
+	cleat__emit(w->server, e);
+}
+
+static void accept_all(void *arg)
+{
+	struct cleat__place *p = arg;
+	struct cleat__worker *w = p->worker;
+
+	for (;;) {
+		struct cleat_conn *c;
+		int err = cleat__scope_place(w->handling, CLEAT_FOREVER);
+
+		if (err == 0)
+			err = cleat_accept(p->listener, &c, CLEAT_FOREVER);
+		if (err == 0)
+			err = admit(p, c);
+		if (err == -ECANCELED)
+			return;
+		say_paused(w, err);
+		if (err < 0)
+			(void)cleat_sleep(cleat_in(PAUSE)); /* asked above */
+	}
+}
+
+static void answer(struct cleat__place *p, const struct cleat_packet *v, int n)
+{
+	struct cleat__server *s = p->worker->server;
+
+	for (int i = 0; i < n && !is_enough(s); i++) {
+		if (v[i].truncated)
+			continue;
+		s->service->dgram(p->dgram, &v[i].addr, v[i].data, v[i].len,
+				  s->service->arg);
+		stop_if_enough(s);
+	}
+}
+
+static void receive_all(void *arg)
+{
+	struct cleat__place *p = arg;
+	unsigned room = p->worker->server->opt->count > 0 ? 1 : PACKETS;
+	struct cleat_packet v[PACKETS];
+	char *data = malloc((size_t)room * PACKET_SIZE);
+	int n = 0;
+
+	if (!data) {
+		p->worker->err = -ENOMEM;
+		cleat__server_stop(p->worker->server);
+		return;
+	}
+	for (unsigned i = 0; i < room; i++) {
+		v[i].data = data + (size_t)i * PACKET_SIZE;
+		v[i].size = PACKET_SIZE;
+	}
+	/* A failure is the machine's, for what ICMP says is told to connected
+	 * sockets alone. */
+	while (n != -ECANCELED) {
+		answer(p, v, n);
+		n = cleat_recv_batch(p->dgram, v, room, CLEAT_FOREVER);
+		if (n < 0 && n != -ECANCELED)
+			(void)cleat_sleep(cleat_in(PAUSE)); /* asked above */
+	}
+	free(data);
+}
+
+/* 0 once the NTH stop has been asked for; two may come as one event. */
+static int wait_for_stop(struct cleat__worker *w, uint64_t nth)
+{
+	while (w->stops < nth) {
+		uint64_t n = 0;
+		int err = cleat_poll(w->wakeup, CLEAT_IN, CLEAT_FOREVER);
+
+		if (err < 0)
+			return err;
+		(void)sys_read(w->wakeup, &n, sizeof(n)); /* ready */
+		w->stops += n;
+	}
+	return 0;
+}
+
+static void emit_stage(struct cleat__server *s, enum cleat_serve_what what)
+{
+	struct cleat_serve_event e = { .what = what };
+
+	cleat__emit(s, e);
+}
+
+static void cut(struct cleat__worker *w)
+{
+	emit_stage(w->server, CLEAT_SERVE_CUT);
+	cleat__cut(w);
+}
+
+static void cut_at_second_stop(void *arg)
+{
+	if (wait_for_stop(arg, 2) == 0)
+		cut(arg);
+}
+
+/* One stop for each time that there is something to read; and one if that can
+ * no longer be told, for nothing else would end it all.
+ */
+static void watch_stop_fd(void *arg)
+{
+	struct cleat__server *s = arg;
+	int fd = s->opt->stop_fd, err;
+	char unused[128]; /* signalfd(2) wants room for a whole record */
+
+	do {
+		err = cleat_poll(fd, CLEAT_IN, CLEAT_FOREVER);
+		if (err == -ECANCELED)
+			return;
+		if (err < 0)
+			s->workers[0].err = err;
+		cleat__server_stop(s);
+	} while (err >= 0 && sys_read(fd, unused, sizeof(unused)) > 0);
+}
+
+static void start_places(struct cleat__worker *w)
+{
+	for (unsigned i = 0; i < w->server->n_places && w->err == 0; i++) {
+		struct cleat__place *p = &w->places[i];
+
+		w->err = cleat_go(w->accepting,
+				  p->listener ? accept_all : receive_all, p,
+				  CLEAT_FOREVER);
+	}
+}
+
+static void close_places(struct cleat__worker *w)
+{
+	for (unsigned i = 0; i < w->server->n_places; i++) {
+		cleat_unlisten(w->places[i].listener);
+		cleat_dgram_close(w->places[i].dgram);
+		w->places[i].listener = NULL;
+		w->places[i].dgram = NULL;
+	}
+}
+
+static void drain(struct cleat__worker *w, struct cleat_scope *watching)
+{
+	struct cleat__server *s = w->server;
+	int err = cleat_go(watching, cut_at_second_stop, w, CLEAT_FOREVER);
+
+	if (w == s->workers)
+		emit_stage(s, CLEAT_SERVE_DRAINING);
+	if (err == 0)
+		err = cleat_scope_wait(
+			w->handling, is_enough(s) ? CLEAT_FOREVER
+						  : cleat_in(s->opt->drain_ns));
+	if (err < 0)
+		cut(w);
+}
+
+static void serve_and_drain(struct cleat__worker *w,
+			    struct cleat_scope *watching)
+{
+	struct cleat__server *s = w->server;
+	int err = 0;
+
+	if (w == s->workers && s->opt->stop_fd > 0)
+		w->err = cleat_go(watching, watch_stop_fd, s, CLEAT_FOREVER);
+	if (w->err == 0)
+		start_places(w);
+	if (w->err == 0)
+		err = wait_for_stop(w, 1); /* may find others' W->err */
+	if (err < 0)
+		w->err = err;
+	if (w->err < 0 && w->stops == 0)
+		cleat__server_stop(s); /* the other workers cannot know */
+	cleat_scope_close(w->accepting);
+	close_places(w);
+	drain(w, watching);
+	/* A second stop is for those that still drain; or, where no thread is
+	 * to be had, it comes too late for them. */
+	if (w == s->workers && s->n_threads > 0)
+		(void)cleat_offload(cleat__server_join, s);
+}
+
+static void worker_main(void *arg)
+{
+	struct cleat__worker *w = arg;
+	struct cleat_scope *watching;
+
+	w->err = cleat_scope_open(&watching, 0);
+	if (w->err < 0)
+		return;
+	w->err = cleat_scope_open(&w->accepting, 0);
+	if (w->err == 0)
+		w->err = cleat_scope_open(&w->handling, w->width);
+	if (w->err == 0)
+		serve_and_drain(w, watching);
+	else
+		cleat_scope_close(w->accepting);
+	cleat_scope_close(watching); /* first: its fibers look at the next */
+	cleat_scope_close(w->handling);
+}
+
+void cleat__worker_run(struct cleat__worker *w)
+{
+	int err = cleat_run(worker_main, w, NULL);
+
+	if (err < 0)
+		w->err = err;
+	if (w->err < 0 && !w->handling) /* it came to nothing */
+		cleat__server_stop(w->server);
+}
