@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: MIT */
+#include "services.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <cleat/error.h>
+#include <cleat/frame.h>
+
+enum {
+	CHUNK_MAX = 64 * 1024, /* of a stream, and the longest line */
+	CHARGEN_LINE = 72 + 2,
+	CHARGEN_CYCLE = 95 * CHARGEN_LINE, /* then the pattern begins again */
+	CHARGEN_DGRAM_MAX = 512,
+};
+
+/* Unread bytes would turn the close that follows into a reset, and that could
+ * overtake the answer: read them, though not for ever. */
+static void finish(struct cleat_conn *c)
+{
+	(void)cleat_finish(c, cleat_in(CLEAT_SEC)); /* it is closed anyway */
+}
+
+/* Datagrams may be lost, so nobody is waited for who does not take his. */
+static void send_dgram(struct cleat_dgram *d, const void *data, size_t len,
+		       const struct cleat_sockaddr *to)
+{
+	(void)cleat_sendto(d, data, len, to, 0);
+}
+
+/* echo, where nothing was asked for besides: no buffer, no formatting, so that
+ * an idle connection holds one page of stack and nothing else. */
+
+static void echo_stream(struct cleat_conn *c, void *arg)
+{
+	const void *data;
+	ssize_t n;
+
+	(void)arg;
+	while ((n = cleat_view(c, &data, CLEAT_FOREVER)) > 0) {
+		if (cleat_send(c, data, (size_t)n, CLEAT_FOREVER) < 0)
+			break;
+	}
+}
+
+/* echo and upper */
+
+static void upper_case(char *s, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		if (s[i] >= 'a' && s[i] <= 'z')
+			s[i] = (char)(s[i] - 'a' + 'A');
+	}
+}
+
+/* A line, which the end of the stream may end; or 0, or a negative code. */
+static ssize_t recv_line(struct cleat_conn *c, char *line)
+{
+	ssize_t n =
+		cleat_recv_until(c, line, CHUNK_MAX, "\n", 1, CLEAT_FOREVER);
+
+	if (n == CLEAT_ECUT)
+		n = cleat_recv(c, line, CHUNK_MAX, CLEAT_FOREVER);
+	return n == CLEAT_EEOF ? 0 : n;
+}
+
+static void answer_stream(struct cleat_conn *c, void *arg)
+{
+	const struct answer *a = arg;
+	const size_t before = strlen(a->prefix);
+	char *answer = malloc(before + CHUNK_MAX);
+	char *data = answer ? answer + before : NULL;
+	ssize_t n = 0;
+
+	if (!answer)
+		return;
+	memcpy(answer, a->prefix, before);
+	do {
+		n = a->lines ? recv_line(c, data)
+			     : cleat_recv(c, data, CHUNK_MAX, CLEAT_FOREVER);
+		if (n <= 0)
+			break;
+		if (a->upper)
+			upper_case(data, (size_t)n);
+		if (cleat_send(c, answer, before + (size_t)n, CLEAT_FOREVER) <
+		    0)
+			break;
+	} while (!a->once);
+	if (n > 0 && a->once)
+		finish(c);
+	free(answer);
+}
+
+static void answer_dgram(struct cleat_dgram *d,
+			 const struct cleat_sockaddr *from, void *data,
+			 size_t len, void *arg)
+{
+	const struct answer *a = arg;
+	const size_t before = strlen(a->prefix);
+	char *both = before > 0 ? malloc(before + len) : NULL;
+
+	if (a->upper)
+		upper_case(data, len);
+	if (both) {
+		memcpy(both, a->prefix, before);
+		memcpy(both + before, data, len);
+		data = both;
+		len += before;
+	}
+	if (both || before == 0)
+		send_dgram(d, data, len, from);
+	free(both);
+}
+
+/* discard, RFC 863 */
+
+static void discard_stream(struct cleat_conn *c, void *arg)
+{
+	const void *data;
+
+	(void)arg;
+	while (cleat_view(c, &data, CLEAT_FOREVER) > 0)
+		;
+}
+
+static void discard_dgram(struct cleat_dgram *d,
+			  const struct cleat_sockaddr *from, void *data,
+			  size_t len, void *arg)
+{
+	(void)d;
+	(void)from;
+	(void)data;
+	(void)len;
+	(void)arg;
+}
+
+/* chargen, RFC 864 */
+
+void service_chargen(char *to, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		const size_t line = i / CHARGEN_LINE, column = i % CHARGEN_LINE;
+
+		if (column < 72)
+			to[i] = (char)(' ' + (line + column) % 95);
+		else
+			to[i] = column == 72 ? '\r' : '\n';
+	}
+}
+
+/* What the peer says meanwhile is thrown away, lest its sends get stuck. */
+static void chargen_stream(struct cleat_conn *c, void *arg)
+{
+	char *cycle = malloc(CHARGEN_CYCLE);
+	const void *data;
+
+	(void)arg;
+	if (!cycle)
+		return;
+	service_chargen(cycle, CHARGEN_CYCLE);
+	while (cleat_send(c, cycle, CHARGEN_CYCLE, CLEAT_FOREVER) == 0)
+		(void)cleat_view(c, &data, 0);
+	free(cycle);
+}
+
+/* A random number of characters, says the RFC; the time is random enough. */
+static void chargen_dgram(struct cleat_dgram *d,
+			  const struct cleat_sockaddr *from, void *data,
+			  size_t len, void *arg)
+{
+	char text[CHARGEN_DGRAM_MAX];
+	const size_t n =
+		(size_t)(cleat_now() / CLEAT_USEC) % (sizeof(text) + 1);
+
+	(void)data;
+	(void)len;
+	(void)arg;
+	service_chargen(text, n);
+	send_dgram(d, text, n, from);
+}
+
+/* daytime, RFC 867, in the form of its first example */
+
+static size_t daytime(char *to, size_t len)
+{
+	const time_t now = time(NULL);
+	struct tm tm;
+
+	if (!localtime_r(&now, &tm))
+		return 0;
+	return strftime(to, len, "%A, %B %d, %Y %H:%M:%S-%Z\r\n", &tm);
+}
+
+static void daytime_stream(struct cleat_conn *c, void *arg)
+{
+	char text[128];
+	const size_t n = daytime(text, sizeof(text));
+
+	(void)arg;
+	if (cleat_send(c, text, n, CLEAT_FOREVER) == 0)
+		finish(c);
+}
+
+static void daytime_dgram(struct cleat_dgram *d,
+			  const struct cleat_sockaddr *from, void *data,
+			  size_t len, void *arg)
+{
+	char text[128];
+	const size_t n = daytime(text, sizeof(text));
+
+	(void)data;
+	(void)len;
+	(void)arg;
+	send_dgram(d, text, n, from);
+}
+
+static const struct {
+	const char *name;
+	struct cleat_service service;
+} services[] = {
+	{ "echo", { answer_stream, answer_dgram, NULL } },
+	{ "upper", { answer_stream, answer_dgram, NULL } },
+	{ "discard", { discard_stream, discard_dgram, NULL } },
+	{ "chargen", { chargen_stream, chargen_dgram, NULL } },
+	{ "daytime", { daytime_stream, daytime_dgram, NULL } },
+};
+
+const char *service_pick(struct cleat_service *s, const char *name,
+			 struct answer *a)
+{
+	const size_t n = sizeof(services) / sizeof(services[0]);
+	size_t i = 0;
+
+	while (i < n && strcmp(name, services[i].name) != 0)
+		i++;
+	if (i == n)
+		return "no such service; there are echo upper discard chargen "
+		       "daytime";
+	*s = services[i].service;
+	s->arg = a;
+	a->upper = strcmp(name, "upper") == 0;
+	if (a->prefix[0] || a->lines)
+		return s->stream == answer_stream
+			       ? NULL
+			       : "--prefix and --lines are for echo and upper";
+	if (strcmp(name, "echo") == 0 && !a->once)
+		s->stream = echo_stream;
+	return NULL;
+}
