@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: MIT */
+/* load: the load generator.  It prints JSON, and exits with 1 when an answer
+ * is wrong or does not come.
+ *
+ *     load echo PORT PID CONNS SIZE
+ *     load conn PORT PID CONNS
+ *     load idle PORT CONNS
+ *
+ * echo: one message of SIZE on every connection, then all the answers, and
+ * again.  The server gets its work in such batches and can do no better than
+ * serve them; on the same core its CPU time is then free of chance.  Each line
+ * of input asks for a window of that many seconds; its end, to stop.
+ * conn: CONNS connections opened, ended and seen ended by the server.
+ * idle: CONNS connections that spoke once; says so, and once its input ends
+ * makes sure that all of them still answer.
+ *
+ * PID is the server, whose CPU time is read at both ends of the window. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+	STEP = 64, /* opened at once: asyncio's backlog is 100 */
+	PATIENCE_MS = 20000, /* without any answer */
+	SOURCES = 16, /* addresses to connect from */
+};
+
+struct conn {
+	int fd;
+	size_t sent, got;
+};
+
+struct stamp {
+	uint64_t conn, batch;
+};
+
+struct load {
+	struct sockaddr_in to;
+	clockid_t server;
+	int ep;
+	struct conn *conns;
+	unsigned n;
+	char *message; /* also what is expected back */
+	size_t size;
+	uint64_t batch;
+};
+
+struct times {
+	int64_t wall, server, self;
+};
+
+__attribute__((format(printf, 1, 2), noreturn)) static void
+die(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	fputs("load: ", stderr);
+	vfprintf(stderr, format, args);
+	fputc('\n', stderr);
+	exit(1);
+}
+
+static int64_t read_clock(clockid_t clock)
+{
+	struct timespec t;
+
+	if (clock_gettime(clock, &t) < 0)
+		die("clock_gettime: %m");
+	return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
+}
+
+static struct times read_times(const struct load *l)
+{
+	return (struct times){
+		.wall = read_clock(CLOCK_MONOTONIC),
+		.server = read_clock(l->server),
+		.self = read_clock(CLOCK_PROCESS_CPUTIME_ID),
+	};
+}
+
+static void report(const struct load *l, const struct times *from,
+		   unsigned long long done)
+{
+	struct times to = read_times(l);
+
+	printf("{\"messages\": %llu, \"seconds\": %.6f, "
+	       "\"cpu_us_server\": %.3f, \"cpu_us_self\": %.3f}\n",
+	       done, (double)(to.wall - from->wall) / 1e9,
+	       (double)(to.server - from->server) / 1e3,
+	       (double)(to.self - from->self) / 1e3);
+	fflush(stdout);
+}
+
+static int wait_events(const struct load *l, struct epoll_event *ev, int max)
+{
+	int n = epoll_wait(l->ep, ev, max, PATIENCE_MS);
+
+	if (n < 0)
+		die("epoll_wait: %m");
+	if (n == 0)
+		die("no answer in %d s", PATIENCE_MS / 1000);
+	return n;
+}
+
+/* The kernel completes a loopback handshake within connect(). */
+static void dial(struct load *l, unsigned i, uint32_t events)
+{
+	struct epoll_event ev = { .events = events | EPOLLET, .data.u32 = i };
+	struct sockaddr_in from = {
+		.sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1 + i % SOURCES),
+	};
+	int on = 1;
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0 ||
+	    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) < 0 ||
+	    setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on,
+		       sizeof(on)) < 0 ||
+	    bind(fd, (struct sockaddr *)&from, sizeof(from)) < 0 ||
+	    connect(fd, (struct sockaddr *)&l->to, sizeof(l->to)) < 0 ||
+	    epoll_ctl(l->ep, EPOLL_CTL_ADD, fd, &ev) < 0)
+		die("connection %u: %m", i);
+	l->conns[i].fd = fd;
+}
+
+/* Each message of each connection is another. */
+static void stamp(struct load *l, const struct conn *c)
+{
+	struct stamp s = { (uint64_t)(c - l->conns), l->batch };
+
+	memcpy(l->message, &s, sizeof(s));
+}
+
+static void push(struct load *l, struct conn *c)
+{
+	ssize_t n;
+
+	stamp(l, c);
+	n = send(c->fd, l->message + c->sent, l->size - c->sent,
+		 MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (n < 0 && errno != EAGAIN)
+		die("send: %m");
+	c->sent += n > 0 ? (size_t)n : 0;
+}
+
+static void pull(struct load *l, struct conn *c)
+{
+	static char buf[65536];
+	ssize_t n;
+
+	do {
+		n = recv(c->fd, buf, sizeof(buf), MSG_DONTWAIT);
+		if (n < 0 && errno == EAGAIN)
+			return;
+		if (n < 0)
+			die("recv: %m");
+		if (n == 0)
+			die("closed by the server");
+		stamp(l, c);
+		if ((size_t)n > l->size - c->got ||
+		    memcmp(l->message + c->got, buf, (size_t)n) != 0)
+			die("wrong answer");
+		c->got += (size_t)n;
+	} while (n == sizeof(buf));
+}
+
+/* One message and its answer on each of the connections FROM to TO. */
+static void run_batch(struct load *l, unsigned from, unsigned to)
+{
+	struct epoll_event ev[256];
+	unsigned left = to - from;
+
+	l->batch++;
+	for (unsigned i = from; i < to; i++) {
+		l->conns[i].sent = l->conns[i].got = 0;
+		push(l, &l->conns[i]);
+	}
+	while (left > 0) {
+		int n = wait_events(l, ev, 256);
+
+		for (int i = 0; i < n; i++) {
+			struct conn *c = &l->conns[ev[i].data.u32];
+			bool was_done = c->got == l->size;
+
+			if (c->sent < l->size)
+				push(l, c);
+			pull(l, c);
+			left -= !was_done && c->got == l->size;
+		}
+	}
+}
+
+/* They end with a reset, to leave no TIME_WAIT behind for the next run. */
+static void open_all(struct load *l)
+{
+	static const struct linger reset = { .l_onoff = 1 };
+
+	for (unsigned at = 0, to; at < l->n; at = to) {
+		to = at + STEP < l->n ? at + STEP : l->n;
+		for (unsigned i = at; i < to; i++) {
+			dial(l, i, EPOLLIN | EPOLLOUT);
+			setsockopt(l->conns[i].fd, SOL_SOCKET, SO_LINGER,
+				   &reset, sizeof(reset));
+		}
+		run_batch(l, at, to);
+	}
+}
+
+static unsigned long long run_for(struct load *l, double seconds)
+{
+	int64_t until = read_clock(CLOCK_MONOTONIC) + (int64_t)(seconds * 1e9);
+	unsigned long long messages = 0;
+
+	do {
+		run_batch(l, 0, l->n);
+		messages += l->n;
+	} while (read_clock(CLOCK_MONOTONIC) < until);
+	return messages;
+}
+
+static void load_echo(struct load *l)
+{
+	char line[32];
+
+	open_all(l);
+	while (fgets(line, sizeof(line), stdin)) {
+		double seconds = atof(line);
+		struct times from;
+
+		run_for(l, seconds / 10); /* the caches were another's */
+		from = read_times(l);
+		report(l, &from, run_for(l, seconds));
+	}
+}
+
+static void hang_up(struct load *l, unsigned n)
+{
+	struct epoll_event ev[STEP];
+	char c;
+
+	for (unsigned i = 0; i < n; i++)
+		if (shutdown(l->conns[i].fd, SHUT_WR) < 0)
+			die("shutdown: %m");
+	for (unsigned left = n; left > 0;) {
+		int got = wait_events(l, ev, STEP);
+
+		for (int i = 0; i < got; i++) {
+			int fd = l->conns[ev[i].data.u32].fd;
+			ssize_t len = recv(fd, &c, 1, MSG_DONTWAIT);
+
+			if (len < 0 && errno == EAGAIN)
+				continue;
+			if (len != 0)
+				die("no clean end: %m");
+			close(fd);
+			left--;
+		}
+	}
+}
+
+/* Ended with FIN both ways, as clients do, and not with a reset, which is
+ * cheaper.  The price is a TIME_WAIT each, so they come from many addresses. */
+static void load_conn(struct load *l)
+{
+	struct times from = { 0 };
+	unsigned warm_up = l->n / 10 / STEP * STEP;
+	unsigned done = 0;
+
+	for (unsigned at = 0; at < l->n + warm_up; at += STEP) {
+		if (at == warm_up)
+			from = read_times(l);
+		for (unsigned i = 0; i < STEP; i++)
+			dial(l, i, EPOLLIN | EPOLLRDHUP);
+		hang_up(l, STEP);
+		done += at < warm_up ? 0 : STEP;
+	}
+	report(l, &from, done);
+}
+
+static void load_idle(struct load *l)
+{
+	char c;
+
+	open_all(l);
+	printf("{\"connections\": %u}\n", l->n);
+	fflush(stdout);
+	while (read(STDIN_FILENO, &c, 1) > 0)
+		;
+	for (unsigned at = 0, to; at < l->n; at = to) {
+		to = at + STEP < l->n ? at + STEP : l->n;
+		run_batch(l, at, to);
+	}
+}
+
+static unsigned long number(const char *text)
+{
+	char *end;
+	unsigned long n = strtoul(text, &end, 10);
+
+	if (end == text || *end)
+		die("%s: not a number", text);
+	return n;
+}
+
+static void prepare(struct load *l, const char *port, const char *conns,
+		    size_t size)
+{
+	l->to.sin_family = AF_INET;
+	l->to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	l->to.sin_port = htons((uint16_t)number(port));
+	l->n = (unsigned)number(conns);
+	l->size = size < sizeof(struct stamp) ? sizeof(struct stamp) : size;
+	l->conns = calloc(l->n > STEP ? l->n : STEP, sizeof(*l->conns));
+	l->message = malloc(l->size);
+	l->ep = epoll_create1(EPOLL_CLOEXEC);
+	if (!l->conns || !l->message || l->ep < 0)
+		die("out of memory or descriptors");
+	for (size_t i = 0; i < l->size; i++)
+		l->message[i] = (char)(i * 31 % 251);
+}
+
+static void watch_server(struct load *l, const char *pid)
+{
+	int err = clock_getcpuclockid((pid_t)number(pid), &l->server);
+
+	if (err != 0)
+		die("process %s: %s", pid, strerror(err));
+}
+
+int main(int argc, char **argv)
+{
+	const char *mode = argc > 1 ? argv[1] : "";
+	struct load l = { 0 };
+
+	if (strcmp(mode, "echo") == 0 && argc == 6) {
+		prepare(&l, argv[2], argv[4], number(argv[5]));
+		watch_server(&l, argv[3]);
+		load_echo(&l);
+	} else if (strcmp(mode, "conn") == 0 && argc == 5) {
+		prepare(&l, argv[2], argv[4], 0);
+		watch_server(&l, argv[3]);
+		load_conn(&l);
+	} else if (strcmp(mode, "idle") == 0 && argc == 4) {
+		prepare(&l, argv[2], argv[3], 64);
+		load_idle(&l);
+	} else {
+		fputs("usage: load echo PORT PID CONNS SIZE\n"
+		      "       load conn PORT PID CONNS\n"
+		      "       load idle PORT CONNS\n",
+		      stderr);
+		return 2;
+	}
+	return 0;
+}
