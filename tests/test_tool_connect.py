@@ -826,7 +826,7 @@ class Listen(Case):
                 with connect(p.port) as s:
                     s.sendall(b"%d\n" % i)
                 wait_until(lambda: p.err.count(" ended ") == i + 1, "its end")
-            self.assertEqual(p.out, "0\n1\n2\n")
+            p.wait_for("0\n1\n2\n")
             self.assertIsNone(p.process.poll())
 
     def test_keep_takes_them_one_after_another(self):
