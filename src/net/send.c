@@ -27,7 +27,9 @@ static ssize_t send_some(struct cleat_conn *c, const struct msghdr *m,
 			return err;
 		atomic_store_explicit(&c->sending, true, memory_order_relaxed);
 		err = cleat__conn_wait(c, CLEAT__OUT, until);
-		if (err < 0 && err != -ETIMEDOUT)
+		/* No last try where a limit of C has passed: the kernel takes a
+		 * little each time, and the limit would start afresh. */
+		if (err < 0 && (err != -ETIMEDOUT || cleat_now() < until))
 			return err;
 	}
 }
