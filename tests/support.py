@@ -15,6 +15,7 @@ import struct
 import subprocess
 import threading
 import time
+import unittest
 
 BUILD = pathlib.Path(os.environ.get("CLEAT_BUILD", "build")).resolve()
 DEADLINE = 20  # seconds; generous, since only a failure takes that long
@@ -144,6 +145,16 @@ class Program:
     def signal(self, number):
         self.process.send_signal(number)
 
+    def children(self):
+        """The pids of its child processes, of whichever thread."""
+        found = []
+        for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                fields = stat.read_text("latin-1").rpartition(")")[2].split()
+                if int(fields[1]) == self.pid:
+                    found.append(int(stat.parent.name))
+        return found
+
     def stop(self):
         self._signal_group(signal.SIGTERM)
         try:
@@ -257,6 +268,11 @@ def has_own_network():
         return run(*OWN_NETWORK, "true").returncode == 0
     except OSError:
         return False
+
+
+needs_ipv6 = unittest.skipUnless(has_ipv6(), "no IPv6 loopback here")
+needs_own_network = unittest.skipUnless(
+    has_own_network(), "no network namespace to be had")
 
 
 def read_all(s):

@@ -10,18 +10,15 @@ import threading
 import unittest
 
 from support import (
-    DEADLINE, Peer, Program, acknowledge, connect, echo, example, held_port,
-    read_all, read_exactly, run, silent_port, wait_until)
+    DEADLINE, OWN_NETWORK, Peer, Program, abort, acknowledge, connect, echo,
+    example, held_port, needs_ipv6, needs_own_network, read_all, read_exactly,
+    run, silent_port, wait_until)
 
 ANY = "127.0.0.1:0"
 SERVERS = ["caps-threads", "dual-stack", "echo-server", "messages-server",
            "share-port", "two-addresses", "udp-ack-server"]
 CLIENTS = ["connect-deadline", "echo-client", "http-get", "messages-client",
            "port-check", "socket-options"]
-
-# Starts a program where there is nothing but a loopback of its own.
-OWN_NETWORK = ["unshare", "--net", "--map-root-user", "sh", "-c",
-               'ip link set lo up && exec "$@"', "sh"]
 
 
 def serve(name, *args):
@@ -40,30 +37,6 @@ def hear(port, host="127.0.0.1"):
     """What a server says unasked."""
     with connect(port, host) as s:
         return read_all(s).decode(), s.getsockname()
-
-
-def abort(s):
-    """Its close, which follows, sends RST."""
-    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
-def has_ipv6():
-    try:
-        with socket.socket(socket.AF_INET6) as s:
-            s.bind(("::1", 0))
-        return True
-    except OSError:
-        return False
-
-
-def has_own_network():
-    try:
-        return run(*OWN_NETWORK, "true").returncode == 0
-    except OSError:
-        return False
-
-
-needs_ipv6 = unittest.skipUnless(has_ipv6(), "no IPv6 loopback here")
 
 
 class Case(unittest.TestCase):
@@ -310,7 +283,7 @@ class Ports(Case):
         with held_port() as port:
             self.assertEqual(self.scan(port, port), {})
 
-    @unittest.skipUnless(has_own_network(), "no network namespace to be had")
+    @needs_own_network
     def test_scan_has_no_ghosts(self):
         """No port is open only because the scanner itself was given it."""
         r = run(*OWN_NETWORK, example("port-scan"), "127.0.0.1:1", "65535")
@@ -542,26 +515,13 @@ class FourModes(Case):
             for s in a, b:
                 s.sendall(b"x")
                 self.assertEqual(read_exactly(s, 1), b"x")
-            self.assertEqual(len(children(p.pid)), 2)
+            self.assertEqual(len(p.children()), 2)
             a.close()
-            wait_until(lambda: len(children(p.pid)) == 1, "one to end")
+            wait_until(lambda: len(p.children()) == 1, "one to end")
 
     def test_misused(self):
         self.assert_fails("four-modes", status=2)
         self.assert_fails("four-modes", "sideways", ANY, status=2)
-
-
-def children(pid):
-    """The child processes of PID, of whichever thread."""
-    found = []
-    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == pid:
-            found.append(stat.parent.name)
-    return found
 
 
 class WrongInput(Case):
