@@ -3,14 +3,15 @@
  * is wrong or does not come.
  *
  *     load echo PORT PID CONNS SIZE
- *     load conn PORT PID CONNS
+ *     load conn PORT PID CONNS fin|reset
  *     load idle PORT CONNS
  *
  * echo: one message of SIZE on every connection, then all the answers, and
  * again.  The server gets its work in such batches and can do no better than
  * serve them; on the same core its CPU time is then free of chance.  Each line
  * of input asks for a window of that many seconds; its end, to stop.
- * conn: CONNS connections opened, ended and seen ended by the server.
+ * conn: CONNS connections opened and ended, by a FIN, whose answer is then
+ * waited for, or by a reset.
  * idle: CONNS connections that spoke once; says so, and once its input ends
  * makes sure that all of them still answer.
  *
@@ -202,17 +203,21 @@ static void run_batch(struct load *l, unsigned from, unsigned to)
 	}
 }
 
+static void close_by_reset(int fd)
+{
+	static const struct linger none = { .l_onoff = 1 };
+
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
+}
+
 /* They end with a reset, to leave no TIME_WAIT behind for the next run. */
 static void open_all(struct load *l)
 {
-	static const struct linger reset = { .l_onoff = 1 };
-
 	for (unsigned at = 0, to; at < l->n; at = to) {
 		to = at + STEP < l->n ? at + STEP : l->n;
 		for (unsigned i = at; i < to; i++) {
 			dial(l, i, EPOLLIN | EPOLLOUT);
-			setsockopt(l->conns[i].fd, SOL_SOCKET, SO_LINGER,
-				   &reset, sizeof(reset));
+			close_by_reset(l->conns[i].fd);
 		}
 		run_batch(l, at, to);
 	}
@@ -270,9 +275,17 @@ static void hang_up(struct load *l, unsigned n)
 	}
 }
 
-/* Ended with FIN both ways, as clients do, and not with a reset, which is
- * cheaper.  The price is a TIME_WAIT each, so they come from many addresses. */
-static void load_conn(struct load *l)
+static void reset(struct load *l, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		close_by_reset(l->conns[i].fd);
+		close(l->conns[i].fd);
+	}
+}
+
+/* With FIN both ways, as clients do, or with a reset, which is cheaper.  The
+ * price of the first is a TIME_WAIT each, so they come from many addresses. */
+static void load_conn(struct load *l, void (*end)(struct load *, unsigned))
 {
 	struct times from = { 0 };
 	unsigned warm_up = l->n / 10 / STEP * STEP;
@@ -283,7 +296,7 @@ static void load_conn(struct load *l)
 			from = read_times(l);
 		for (unsigned i = 0; i < STEP; i++)
 			dial(l, i, EPOLLIN | EPOLLRDHUP);
-		hang_up(l, STEP);
+		end(l, STEP);
 		done += at < warm_up ? 0 : STEP;
 	}
 	report(l, &from, done);
@@ -348,16 +361,16 @@ int main(int argc, char **argv)
 		prepare(&l, argv[2], argv[4], number(argv[5]));
 		watch_server(&l, argv[3]);
 		load_echo(&l);
-	} else if (strcmp(mode, "conn") == 0 && argc == 5) {
+	} else if (strcmp(mode, "conn") == 0 && argc == 6) {
 		prepare(&l, argv[2], argv[4], 0);
 		watch_server(&l, argv[3]);
-		load_conn(&l);
+		load_conn(&l, strcmp(argv[5], "fin") == 0 ? hang_up : reset);
 	} else if (strcmp(mode, "idle") == 0 && argc == 4) {
 		prepare(&l, argv[2], argv[3], 64);
 		load_idle(&l);
 	} else {
 		fputs("usage: load echo PORT PID CONNS SIZE\n"
-		      "       load conn PORT PID CONNS\n"
+		      "       load conn PORT PID CONNS fin|reset\n"
 		      "       load idle PORT CONNS\n",
 		      stderr);
 		return 2;

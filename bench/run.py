@@ -26,6 +26,7 @@ CONNS = [1, 50, 500, 5000]
 SIZES = [64, 16384]
 IDLE_CONNS = 18000  # with the server's own, within an RLIMIT_NOFILE of 20000
 CONN_COUNT = 5000
+CONN_ENDINGS = ["fin", "reset"]
 SLICES = 5  # of a round, each contender in turn: the machine's speed drifts
 PIPE_BYTES = 4 << 30
 CHECK_RUNS = 200
@@ -65,16 +66,23 @@ def pin():
     os.sched_setaffinity(0, {CORE})
 
 
+def pin_patiently():
+    """The same; and it runs once others wait, and not as soon as it may."""
+    pin()
+    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
 class Server:
     """A server on the measured core, from its start to its SIGTERM."""
 
-    def __init__(self, command):
+    def __init__(self, command, prepare=pin):
         self.command = command
+        self.prepare = prepare
 
     def __enter__(self):
         self.errors = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
-            self.command, preexec_fn=pin, stdin=subprocess.DEVNULL,
+            self.command, preexec_fn=self.prepare, stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL, stderr=self.errors)
         self.pid = self.process.pid
         try:
@@ -330,31 +338,34 @@ def run_self(bench):
 # Connect and close
 
 
-def conn_once(bench, server):
-    with Load(bench.load, server, "conn", server.pid, CONN_COUNT) as load:
+def conn_once(bench, server, ending):
+    with Load(bench.load, server, "conn", server.pid, CONN_COUNT,
+              ending) as load:
         return load.ask()
 
 
 @contextlib.contextmanager
-def conn_ready(bench, name):
-    with Server(bench.commands[name]) as server:
-        yield lambda: conn_once(bench, server)
+def conn_ready(bench, name, ending):
+    with Server(bench.commands[name], pin_patiently) as server:
+        yield lambda: conn_once(bench, server, ending)
 
 
 def run_conn(bench):
-    found = bench.interleaved(bench.names(CONN_SERVERS),
-                              lambda name: conn_ready(bench, name), SLICES)
-    rows = [[name, show(middle(runs, "us")),
-             show(ratio(found, name, "raw_epoll"))]
-            for name, runs in found.items()]
-    table("Connect and close: server CPU",
-          ["", "us/connection", "x raw_epoll"], rows)
-    cleat = found.get("cleat")
-    bench.figure("connect and close: us of server CPU, cleat",
-                 cleat and middle(cleat, "us"), most=3.2)
-    bench.figure("connect and close: cleat / libuv",
-                 ratio(found, "cleat", "libuv"), most=0.95)
-    bench.results["conn"] = found
+    for ending in CONN_ENDINGS:
+        found = bench.interleaved(
+            bench.names(CONN_SERVERS),
+            lambda name: conn_ready(bench, name, ending), SLICES)
+        rows = [[name, show(middle(runs, "us")),
+                 show(ratio(found, name, "raw_epoll"))]
+                for name, runs in found.items()]
+        table(f"Connect and close ({ending}): server CPU",
+              ["", "us/connection", "x raw_epoll"], rows)
+        cleat = found.get("cleat")
+        bench.figure(f"connect and close ({ending}): us of server CPU, cleat",
+                     cleat and middle(cleat, "us"), most=3.2)
+        bench.figure(f"connect and close ({ending}): cleat / libuv",
+                     ratio(found, "cleat", "libuv"), most=0.95)
+        bench.results[f"conn_{ending}"] = found
 
 
 # Idle
