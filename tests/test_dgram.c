@@ -137,24 +137,44 @@ static void bound_and_connected(void)
 	}
 }
 
+/* Who refused is said, though it was connected to long before. */
+static void assert_refused_by(const char *step, const char *addr)
+{
+	char why[CLEAT_ADDR_MAX + 64];
+
+	(void)snprintf(why, sizeof(why), "%s %s: connection refused", step,
+		       addr + strlen("udp://"));
+	assert_string_equal(cleat_why(), why);
+}
+
 static void refused(void)
 {
 	for (size_t k = 0; k < 2; k++) {
 		struct cleat_dgram *a = open_bound(locals[k]), *b;
-		char text[CLEAT_ADDR_MAX];
+		char text[CLEAT_ADDR_MAX], byte = 'x';
+		struct cleat_packet p = { .data = &byte, .len = 1 };
 
 		(void)snprintf(text, sizeof(text), "%s", address(a));
 		b = open_to(text);
-		assert_int_equal(cleat_recvfrom(b, text, 1, NULL, 0),
+		assert_int_equal(cleat_recvfrom(b, &byte, 1, NULL, 0),
 				 -ETIMEDOUT);
 		cleat_dgram_close(a);
 		ok(cleat_sendto(b, "x", 1, NULL, soon()));
-		assert_int_equal(cleat_recvfrom(b, text, 1, NULL, soon()),
+		assert_int_equal(cleat_recvfrom(b, &byte, 1, NULL, soon()),
 				 -ECONNREFUSED);
-		assert_true(strstr(cleat_why(), "connection refused") != NULL);
+		assert_refused_by("receive from", text);
+		ok(cleat_sendto(b, "x", 1, NULL, soon()));
+		assert_int_equal(cleat_recv_batch(b, &p, 1, soon()),
+				 -ECONNREFUSED);
+		assert_refused_by("receive from", text);
 		ok(cleat_sendto(b, "x", 1, NULL, soon()));
 		assert_int_equal(cleat_sendto(b, "x", 1, NULL, soon()),
 				 -ECONNREFUSED);
+		assert_refused_by("send to", text);
+		ok(cleat_sendto(b, "x", 1, NULL, soon()));
+		assert_int_equal(cleat_send_batch(b, &p, 1, soon()),
+				 -ECONNREFUSED);
+		assert_refused_by("send to", text);
 		cleat_dgram_close(b);
 	}
 }
@@ -607,7 +627,7 @@ static void not_opened(void)
 static void paths(void)
 {
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
-	struct cleat_dgram *d;
+	struct cleat_dgram *d, *other;
 	struct stat st;
 	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
@@ -617,6 +637,14 @@ static void paths(void)
 	d = open_bound(gram_addr);
 	assert_int_equal(lstat(gram_path, &st), 0);
 	cleat_dgram_close(d);
+	assert_int_equal(lstat(gram_path, &st), -1);
+
+	d = open_bound(gram_addr);
+	assert_int_equal(unlink(gram_path), 0);
+	other = open_bound(gram_addr);
+	cleat_dgram_close(d);
+	assert_int_equal(lstat(gram_path, &st), 0); /* another's */
+	cleat_dgram_close(other);
 	assert_int_equal(lstat(gram_path, &st), -1);
 }
 

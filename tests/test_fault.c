@@ -30,6 +30,7 @@ struct things {
 	void *data;
 	int fd[2];
 	int accepted, written, ran; /* what its fibers say */
+	bool changed; /* a descriptor, by a call that failed */
 };
 
 /* A scenario returns the first error, or 0. */
@@ -137,7 +138,7 @@ static int by_name(struct things *t)
 	return 0;
 }
 
-/* A unix path that somebody left behind. */
+/* A unix path that somebody left behind, by a close without an unlink. */
 static int over_stale(struct things *t)
 {
 	struct cleat_sockaddr sa = { .un = { .sun_family = AF_UNIX } };
@@ -145,16 +146,29 @@ static int over_stale(struct things *t)
 	(void)snprintf(sa.un.sun_path, sizeof(sa.un.sun_path), "%s",
 		       unix_addr + 5);
 	(void)bind(t->fd[0], &sa.any, sizeof(sa.un)); /* may be let fail */
+	close(t->fd[0]);
+	t->fd[0] = -1;
 	MUST(cleat_listen(&t->l, unix_addr, NULL));
+	return 0;
+}
+
+static int adopt(struct things *t, struct cleat_conn **c, int *fd)
+{
+	int err = cleat_adopt(c, *fd);
+
+	if (err < 0) {
+		(void)explained(err, "cleat_adopt");
+		t->changed = fcntl(*fd, F_GETFL) & O_NONBLOCK;
+		return err;
+	}
+	*fd = -1;
 	return 0;
 }
 
 static int adopting(struct things *t)
 {
-	MUST(cleat_adopt(&t->a, t->fd[0]));
-	t->fd[0] = -1;
-	MUST(cleat_adopt(&t->b, t->fd[1]));
-	t->fd[1] = -1;
+	MUST(adopt(t, &t->a, &t->fd[0]));
+	MUST(adopt(t, &t->b, &t->fd[1]));
 	return talk(t);
 }
 
@@ -446,6 +460,9 @@ static void run_once(struct run *r)
 	assert_int_equal(pthread_join(thread, NULL), 0);
 	(void)alarm(0);
 	both_assert_nothing_left(before);
+	if (r->t.changed)
+		fail_msg("%s: descriptor changed after %s (call %lu) failed",
+			 r->play->name, r->failed, r->n);
 	if (fault_live() != live)
 		fail_msg("%s: %ld blocks left after %s (call %lu) failed",
 			 r->play->name, fault_live() - live, r->failed, r->n);

@@ -208,6 +208,46 @@ static void stale_path(void)
 	assert_null(second);
 }
 
+/* One that listens is not disturbed by the question whether it lives, and one
+ * that does not listen yet is not taken for dead.
+ */
+static void live_path(void)
+{
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	struct cleat_listener *l = NULL;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	(void)snprintf(un.sun_path, sizeof(un.sun_path), "%s", unix_path);
+	assert_int_equal(bind(fd, (struct sockaddr *)&un, sizeof(un)), 0);
+	assert_int_equal(cleat_listen(&l, unix_addr, NULL), -EADDRINUSE);
+	assert_int_equal(listen(fd, 1), 0);
+	for (int i = 0; i < 5; i++)
+		assert_int_equal(cleat_listen(&l, unix_addr, NULL),
+				 -EADDRINUSE);
+	assert_int_equal(accept(fd, NULL, NULL), -1);
+	assert_int_equal(errno, EAGAIN);
+	assert_null(l);
+	close(fd);
+	assert_int_equal(unlink(unix_path), 0);
+}
+
+/* What another has put there meanwhile is not removed. */
+static void path_of_another(void)
+{
+	struct cleat_listener *first, *second;
+	struct cleat_conn *c;
+	struct stat st;
+
+	ok(cleat_listen(&first, unix_addr, NULL));
+	assert_int_equal(unlink(unix_path), 0);
+	ok(cleat_listen(&second, unix_addr, NULL));
+	cleat_unlisten(first);
+	connect_to(&c, second);
+	cleat_close(c);
+	cleat_unlisten(second);
+	assert_int_equal(lstat(unix_path, &st), -1);
+}
+
 /* A live server whose queue is full is not taken for dead. */
 static void busy_path(void)
 {
@@ -386,7 +426,8 @@ int main(void)
 		BOTH(dual_stacks),      BOTH(both_loopbacks),
 		BOTH(in_use),           BOTH(reuses_time_wait),
 		BOTH(not_ours),         BOTH(privileged),
-		BOTH(stale_path),       BOTH(busy_path),
+		BOTH(stale_path),       BOTH(live_path),
+		BOTH(path_of_another),  BOTH(busy_path),
 		BOTH(no_descriptors),   BOTH(gone_before_accept),
 		BOTH(adopts_no_others), BOTH(adopts_pair),
 		BOTH(adopts_listeners),

@@ -46,9 +46,9 @@ int cleat_connect(struct cleat_conn **c, const char *addr,
  *
  * "8080" listens on both loopbacks, with one port; a name on each address it
  * has.  Port 0 asks the kernel: cleat_listener_local() tells which it chose.
- * A unix path left behind by a server that is gone is replaced, and removed
- * by cleat_unlisten().  OPT may be NULL.  A name is looked up first, and that
- * blocks; nothing else here does.
+ * A unix path left behind by a server that is gone is replaced; one that this
+ * made is removed by cleat_unlisten().  OPT may be NULL.  A name is looked up
+ * first, and that blocks; nothing else here does.
  *
  * Returns 0, or -EADDRINUSE, -EACCES (a privileged port), -EADDRNOTAVAIL (not
  * an address of this machine), -EINVAL (ADDR malformed), CLEAT_ENONAME, ...

@@ -51,6 +51,9 @@ ssize_t cleat_recvfrom(struct cleat_dgram *d, void *buf, size_t len,
 
 /* cleat_sendto - one datagram to TO, or to the peer where TO is NULL.
  *
+ * From a socket bound to every interface an answer, which is what goes to a
+ * sender of the last receive, leaves from the address that he sent to.
+ *
  * DATA must not be a cleat_view(), unless the peer is sure to have room: it is
  * not copied where the call waits.
  *

@@ -2,23 +2,15 @@
 #include "net/bind.h"
 
 #include <errno.h>
-#include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/error.h"
 #include "base/sys.h"
 #include "net/options.h"
 #include "net/resolve.h"
+#include "net/unix.h"
 
 #define PORT_TRIES 16
-
-void cleat__keep_path(char path[CLEAT__PATH_SIZE], const struct cleat_addr *a)
-{
-	path[0] = '\0';
-	if (a->family == AF_UNIX && a->host[0] != '@')
-		memcpy(path, a->host, strlen(a->host) + 1); /* has been bound */
-}
 
 static bool is_ip(const struct cleat_sockaddr *sa)
 {
@@ -41,28 +33,11 @@ static int prepare(int fd, const struct cleat_sockaddr *sa, bool v6only,
 	return err;
 }
 
-/* A unix path that exists although nobody answers there. */
-static bool is_left_behind(const struct cleat_sockaddr *sa, int type)
-{
-	struct stat st;
-	int fd, err;
-
-	if (is_ip(sa) || sa->un.sun_path[0] == '\0' ||
-	    lstat(sa->un.sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))
-		return false;
-	fd = sys_socket(AF_UNIX, type, 0);
-	if (fd < 0)
-		return false;
-	err = sys_connect(fd, &sa->any, sa->len);
-	sys_close(fd);
-	return err == -ECONNREFUSED;
-}
-
-static int bind_fd(int fd, const struct cleat_sockaddr *sa, int type)
+static int bind_fd(int fd, const struct cleat_sockaddr *sa)
 {
 	int err = sys_bind(fd, &sa->any, sa->len);
 
-	if (err == -EADDRINUSE && is_left_behind(sa, type) &&
+	if (err == -EADDRINUSE && cleat__path_is_dead(sa) &&
 	    unlink(sa->un.sun_path) == 0)
 		err = sys_bind(fd, &sa->any, sa->len);
 	if (err == 0)
@@ -84,7 +59,7 @@ int cleat__bind_one(const struct cleat_sockaddr *sa, bool v6only,
 		return cleat__fail_at(fd, "open socket for", sa);
 	err = prepare(fd, sa, v6only, b);
 	if (err == 0)
-		err = bind_fd(fd, sa, b->type);
+		err = bind_fd(fd, sa);
 	if (err == 0 && b->share == CLEAT__FOUND_GROUP && is_ip(sa))
 		err = cleat_set(fd, CLEAT_REUSEPORT, 1);
 	if (err == 0)

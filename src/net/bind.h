@@ -25,11 +25,6 @@ struct cleat__binding {
 	enum cleat__share share;
 };
 
-#define CLEAT__PATH_SIZE sizeof(((struct sockaddr_un *)NULL)->sun_path)
-
-/* cleat__keep_path - A's path, of which a file has been made, or "". */
-void cleat__keep_path(char path[CLEAT__PATH_SIZE], const struct cleat_addr *a);
-
 /* cleat__bind_all - a bound socket for each address of A, stored in FD.  Port 0
  * becomes one port for all.  "*" is one socket, dual-stack where there is IPv6.
  *

@@ -76,7 +76,12 @@ static int ask_name(int fd, int (*ask)(int, struct sockaddr *, socklen_t *),
 {
 	int err = name_of(fd, ask, sa);
 
-	return err < 0 ? cleat__fail(err, "name of connection", NULL, NULL) : 0;
+	return err < 0 ? cleat__fail(err, "name of socket", NULL, NULL) : 0;
+}
+
+int cleat__local_name(int fd, struct cleat_sockaddr *sa)
+{
+	return ask_name(fd, sys_getsockname, sa);
 }
 
 int cleat_conn_peer(const struct cleat_conn *c, struct cleat_sockaddr *sa)
@@ -100,7 +105,7 @@ void cleat__conn_ask_peer(struct cleat_conn *c)
 
 int cleat_conn_local(const struct cleat_conn *c, struct cleat_sockaddr *sa)
 {
-	return ask_name(c->io.fd, sys_getsockname, sa);
+	return cleat__local_name(c->io.fd, sa);
 }
 
 int cleat_conn_fd(const struct cleat_conn *c)
@@ -356,14 +361,20 @@ int cleat__check_kind(int fd, int type)
 
 int cleat_adopt(struct cleat_conn **c, int fd)
 {
+	struct cleat_conn *made = NULL;
 	struct cleat_sockaddr name;
 	int err = cleat__check_kind(fd, SOCK_STREAM);
 
 	if (err == 0)
 		err = name_of(fd, sys_getpeername, &name);
 	if (err == 0)
-		err = sys_nonblock(fd);
+		err = cleat__conn_new(&made, fd, &name);
 	if (err == 0)
-		err = cleat__conn_new(c, fd, &name);
-	return err < 0 ? cleat__fail(err, "adopt", NULL, NULL) : 0;
+		err = sys_nonblock(fd); /* last: it changes FD */
+	if (err < 0) {
+		free(made); /* without FD */
+		return cleat__fail(err, "adopt", NULL, NULL);
+	}
+	*c = made;
+	return 0;
 }

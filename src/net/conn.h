@@ -75,6 +75,11 @@ int cleat__conn_fail(const struct cleat_conn *c, int err, const char *step);
  */
 int cleat__check_kind(int fd, int type);
 
+/* cleat__local_name - the address that FD is bound to.  Returns 0, or a noted
+ * failure.
+ */
+int cleat__local_name(int fd, struct cleat_sockaddr *sa);
+
 /* The kernel's addresses as ours: IPv4 mapped into IPv6 becomes IPv4. */
 void cleat__unmap(struct cleat_sockaddr *sa);
 

@@ -4,8 +4,6 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include <cleat/fiber.h>
-
 #include "base/error.h"
 #include "base/sys.h"
 #include "base/time.h"
@@ -13,11 +11,10 @@
 #include "net/conn.h"
 #include "net/options.h"
 #include "net/resolve.h"
+#include "net/unix.h"
 
 /* RFC 8305, section 5: the Connection Attempt Delay. */
 #define STAGGER (250 * CLEAT_MSEC)
-
-#define FULL_PAUSE (5 * CLEAT_MSEC)
 
 struct race {
 	const struct cleat_options *opt;
@@ -224,9 +221,7 @@ static int run_until_room(struct race *r, struct cleat_conn **winner,
 
 		if (err != -EAGAIN || r->to[0].any.sa_family != AF_UNIX)
 			return err;
-		if (cleat__left(until) == 0)
-			return -ETIMEDOUT;
-		err = cleat_sleep(cleat__earlier(until, cleat_in(FULL_PAUSE)));
+		err = cleat__unix_pause(until);
 		if (err < 0)
 			return err;
 		r->next = 0;

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/error.h"
 #include "base/sys.h"
@@ -18,7 +17,9 @@ static struct cleat_dgram *dgram_new(void)
 {
 	struct cleat_dgram *d = calloc(1, sizeof(*d));
 
-	if (!d)
+	if (d)
+		(void)pthread_mutex_init(&d->asked_lock, NULL);
+	else
 		cleat__note(-ENOMEM, "open socket", NULL, NULL);
 	return d;
 }
@@ -50,10 +51,10 @@ void cleat_dgram_close(struct cleat_dgram *d)
 {
 	if (!d)
 		return;
+	cleat__path_remove(&d->path);
 	while (d->n > 0)
 		cleat__watch_close(&d->io[--d->n]);
-	if (d->path[0])
-		(void)unlink(d->path); /* somebody may have been before us */
+	(void)pthread_mutex_destroy(&d->asked_lock);
 	free(d);
 }
 
@@ -80,13 +81,14 @@ static int bind_into(struct cleat_dgram *d, const struct cleat_addr *a,
 	int err = n < 0 ? n : 0;
 
 	if (n > 0)
-		cleat__keep_path(d->path, a);
+		cleat__path_keep(&d->path, a);
 	for (int i = 0; i < n; i++) {
 		int added = add_or_close(d, fd[i]);
 
 		if (err == 0)
 			err = added;
 	}
+	cleat__asked_watch(d);
 	return err;
 }
 
@@ -126,10 +128,12 @@ int cleat__dgram_beside(struct cleat_dgram **ret,
 
 		err = fd < 0 ? fd : add_or_close(d, fd);
 	}
-	if (err == 0)
+	if (err == 0) {
+		cleat__asked_watch(d);
 		*ret = d;
-	else
+	} else {
 		cleat_dgram_close(d);
+	}
 	return err < 0 ? cleat__fail(err, "open socket", NULL, NULL) : 0;
 }
 
@@ -296,8 +300,6 @@ int cleat_adopt_dgram(struct cleat_dgram **ret, int fd)
 	struct cleat_dgram *d;
 	int err = cleat__check_kind(fd, SOCK_DGRAM);
 
-	if (err == 0)
-		err = sys_nonblock(fd);
 	if (err < 0)
 		return cleat__fail(err, "adopt datagram socket", NULL, NULL);
 	d = dgram_new();
@@ -305,10 +307,15 @@ int cleat_adopt_dgram(struct cleat_dgram **ret, int fd)
 		return -ENOMEM;
 	err = add(d, fd);
 	if (err == 0)
-		*ret = d;
-	else
+		err = sys_nonblock(fd); /* last: it changes FD */
+	if (err < 0) {
+		d->n = 0; /* FD is not ours */
 		cleat_dgram_close(d);
-	return err;
+		return cleat__fail(err, "adopt datagram socket", NULL, NULL);
+	}
+	cleat__asked_watch(d);
+	*ret = d;
+	return 0;
 }
 
 int cleat_dgram_fd(const struct cleat_dgram *d, unsigned i)
@@ -319,13 +326,7 @@ int cleat_dgram_fd(const struct cleat_dgram *d, unsigned i)
 int cleat_dgram_local(const struct cleat_dgram *d, unsigned i,
 		      struct cleat_sockaddr *sa)
 {
-	struct cleat_sockaddr got = { .len = sizeof(got.storage) };
-	int err = -ERANGE;
-
-	if (i < d->n)
-		err = sys_getsockname(d->io[i].fd, &got.any, &got.len);
-	if (err < 0)
-		return cleat__fail(err, "name of socket", NULL, NULL);
-	*sa = got;
-	return 0;
+	if (i >= d->n)
+		return cleat__fail(-ERANGE, "name of socket", NULL, NULL);
+	return cleat__local_name(d->io[i].fd, sa);
 }

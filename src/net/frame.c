@@ -51,12 +51,6 @@ ssize_t cleat_recv_exactly(struct cleat_conn *c, void *buf, size_t len,
 		       : (ssize_t)len;
 }
 
-static const char *find(const char *buf, size_t n, const void *delim,
-			size_t dlen)
-{
-	return memmem(buf, n, delim, dlen);
-}
-
 /* What is received goes straight to the caller's memory; what lies behind the
  * delimiter goes back.  Each byte is searched once, but for a delimiter's
  * length at the seams.
@@ -67,7 +61,7 @@ static ssize_t search(struct cleat_conn *c, char *buf, size_t len,
 	size_t n = cleat__conn_take(c, buf, len), searched = 0;
 	const char *at;
 
-	while (!(at = find(buf + searched, n - searched, delim, dlen))) {
+	while (!(at = memmem(buf + searched, n - searched, delim, dlen))) {
 		ssize_t got;
 
 		if (n == len)
@@ -89,8 +83,8 @@ static ssize_t take_kept(struct cleat_conn *c, void *buf, size_t len,
 			 const void *delim, size_t dlen)
 {
 	const char *from = (const char *)c->stash + c->stash_at;
-	const char *at = find(from, len < c->stash_len ? len : c->stash_len,
-			      delim, dlen);
+	const char *at = memmem(from, len < c->stash_len ? len : c->stash_len,
+				delim, dlen);
 	size_t n = at ? (size_t)(at - from) + dlen : 0;
 
 	return (ssize_t)cleat__conn_take(c, buf, n);

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "base/error.h"
 #include "base/sys.h"
@@ -62,7 +61,7 @@ int cleat__listen(struct cleat_listener **ret, const struct cleat_addr *a,
 	for (int i = 0; i < n; i++)
 		add(l, fd[i]);
 	if (n > 0)
-		cleat__keep_path(l->path, a);
+		cleat__path_keep(&l->path, a);
 	err = n < 0 ? n : start_all(l, b.opt);
 	if (err == 0)
 		*ret = l;
@@ -113,10 +112,9 @@ void cleat_unlisten(struct cleat_listener *l)
 {
 	if (!l)
 		return;
+	cleat__path_remove(&l->path);
 	while (l->n > 0)
 		cleat__watch_close(&l->io[--l->n]);
-	if (l->path[0])
-		(void)unlink(l->path); /* somebody may have been before us */
 	free(l);
 }
 
@@ -133,13 +131,14 @@ int cleat_adopt_listener(struct cleat_listener **ret, int fd)
 	if (err == 0 && !listening)
 		return cleat__fail(-EINVAL, "adopt listener", NULL,
 				   "does not listen");
-	if (err == 0)
-		err = sys_nonblock(fd);
 	if (err < 0)
 		return cleat__fail(err, "adopt listener", NULL, NULL);
 	l = calloc(1, sizeof(*l));
-	if (!l)
-		return cleat__fail(-ENOMEM, "adopt listener", NULL, NULL);
+	err = l ? sys_nonblock(fd) : -ENOMEM; /* last: it changes FD */
+	if (err < 0) {
+		free(l);
+		return cleat__fail(err, "adopt listener", NULL, NULL);
+	}
 	add(l, fd);
 	*ret = l;
 	return 0;
@@ -153,15 +152,9 @@ int cleat_listener_fd(const struct cleat_listener *l, unsigned i)
 int cleat_listener_local(const struct cleat_listener *l, unsigned i,
 			 struct cleat_sockaddr *sa)
 {
-	struct cleat_sockaddr got = { .len = sizeof(got.storage) };
-	int err = -ERANGE;
-
-	if (i < l->n)
-		err = sys_getsockname(l->io[i].fd, &got.any, &got.len);
-	if (err < 0)
-		return cleat__fail(err, "name of listener", NULL, NULL);
-	*sa = got;
-	return 0;
+	if (i >= l->n)
+		return cleat__fail(-ERANGE, "name of socket", NULL, NULL);
+	return cleat__local_name(l->io[i].fd, sa);
 }
 
 /* Errors of the connection that was to be accepted, not of the listener:
@@ -244,20 +237,45 @@ static int accept_until(struct cleat_listener *l, struct cleat_sockaddr *peer,
 	}
 }
 
-int cleat_accept(struct cleat_listener *l, struct cleat_conn **c,
-		 cleat_time until)
+/* FD, or why there is none, as a connection. */
+static int accepted(struct cleat_conn **c, int fd, struct cleat_sockaddr *peer)
 {
-	struct cleat_sockaddr peer;
-	int fd = cleat__enter();
 	int err = fd;
 
-	if (err == 0)
-		fd = err = accept_until(l, &peer, until);
 	if (fd >= 0) {
-		cleat__unmap(&peer);
-		err = cleat__conn_new(c, fd, &peer);
+		cleat__unmap(peer);
+		err = cleat__conn_new(c, fd, peer);
 		if (err < 0)
 			sys_close(fd);
 	}
 	return err < 0 ? cleat__fail(err, "accept", NULL, NULL) : 0;
+}
+
+int cleat_accept(struct cleat_listener *l, struct cleat_conn **c,
+		 cleat_time until)
+{
+	struct cleat_sockaddr peer;
+	int err = cleat__enter();
+
+	return accepted(c, err < 0 ? err : accept_until(l, &peer, until),
+			&peer);
+}
+
+int cleat__accept_now(struct cleat_listener *l, struct cleat_conn **c)
+{
+	struct cleat_sockaddr peer;
+	int fd = accept_fd(l, &peer);
+
+	return fd == -EAGAIN ? fd : accepted(c, fd, &peer);
+}
+
+int cleat__listener_wait(struct cleat_listener *l)
+{
+	int err = cleat__enter();
+
+	for (unsigned i = 0; i < l->n; i++) {
+		if (err < 0 || cleat__is_ready(&l->io[i], CLEAT__IN))
+			return err;
+	}
+	return wait_for_one(l, CLEAT_FOREVER);
 }

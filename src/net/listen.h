@@ -6,11 +6,12 @@
 
 #include "fiber/wait.h"
 #include "net/bind.h"
+#include "net/unix.h"
 
 struct cleat_listener {
 	unsigned n;
 	unsigned next; /* the one to try first, so that each has its turn */
-	char path[CLEAT__PATH_SIZE]; /* ours to remove; or "" */
+	struct cleat__path path;
 	struct cleat__watch io[CLEAT__WATCH_MAX];
 };
 
@@ -24,5 +25,13 @@ int cleat__listen(struct cleat_listener **l, const struct cleat_addr *a,
 int cleat__listen_beside(struct cleat_listener **l,
 			 const struct cleat_listener *like,
 			 const struct cleat_options *opt, bool group);
+
+/* cleat__listener_wait - until there may be a connection to accept.  Returns 0
+ * or -ECANCELED, ...
+ */
+int cleat__listener_wait(struct cleat_listener *l);
+
+/* cleat__accept_now - as cleat_accept(), but -EAGAIN instead of a wait. */
+int cleat__accept_now(struct cleat_listener *l, struct cleat_conn **c);
 
 #endif

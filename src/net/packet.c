@@ -10,9 +10,6 @@
 #include "net/conn.h"
 #include "net/dgram.h"
 
-#define BATCH_MAX 16 /* datagrams in one system call */
-#define FULL_PAUSE (5 * CLEAT_MSEC)
-
 /* One try on one socket; bytes or datagrams, or an error. */
 typedef int attempt(struct cleat_dgram *d, unsigned i, void *arg);
 
@@ -59,6 +56,17 @@ static int receive(struct cleat_dgram *d, attempt *try, void *arg,
 	}
 }
 
+/* A failure is the peer's, if there is one, or else the socket's. */
+static int fail_with_peer(const struct cleat_dgram *d, int err,
+			  const char *step, const char *alone)
+{
+	struct cleat_sockaddr peer = { .len = sizeof(peer.storage) };
+
+	if (sys_getpeername(d->io[0].fd, &peer.any, &peer.len) < 0)
+		return cleat__fail(err, alone, NULL, NULL);
+	return cleat__fail_at(err, step, &peer);
+}
+
 static int try_recvmsg(struct cleat_dgram *d, unsigned i, void *arg)
 {
 	return (int)sys_recvmsg(d->io[i].fd, arg);
@@ -68,24 +76,28 @@ ssize_t cleat_recvfrom(struct cleat_dgram *d, void *buf, size_t len,
 		       struct cleat_sockaddr *from, cleat_time until)
 {
 	struct cleat_sockaddr sa;
+	union cleat__control control;
 	struct iovec v = { .iov_base = buf, .iov_len = len };
 	struct msghdr m = {
 		.msg_name = &sa.any,
 		.msg_namelen = sizeof(sa.storage),
 		.msg_iov = &v,
 		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = d->is_wild ? sizeof(control) : 0,
 	};
 	int n = receive(d, try_recvmsg, &m, until);
 
 	if (n < 0)
-		return cleat__fail(n, "receive datagram", NULL, NULL);
-	if (from) {
-		sa.len = m.msg_namelen;
-		if (sa.len == 0) /* unix(7): from an unbound socket */
-			sa.any.sa_family = AF_UNSPEC;
-		cleat__unmap(&sa);
+		return fail_with_peer(d, n, "receive from", "receive datagram");
+	sa.len = m.msg_namelen;
+	if (sa.len == 0) /* unix(7): from an unbound socket */
+		sa.any.sa_family = AF_UNSPEC;
+	cleat__unmap(&sa);
+	if (d->is_wild)
+		cleat__asked_note(d, 0, &sa, &m);
+	if (from)
 		*from = sa;
-	}
 	if (m.msg_flags & MSG_TRUNC)
 		return cleat__fail(-EMSGSIZE, "receive datagram", NULL,
 				   "longer than the room for it");
@@ -94,14 +106,15 @@ ssize_t cleat_recvfrom(struct cleat_dgram *d, void *buf, size_t len,
 
 /* Packets as the kernel takes them. */
 struct batch {
-	struct mmsghdr m[BATCH_MAX];
-	struct iovec v[BATCH_MAX];
+	struct mmsghdr m[CLEAT__BATCH_MAX];
+	struct iovec v[CLEAT__BATCH_MAX];
+	union cleat__control control[CLEAT__BATCH_MAX];
 	unsigned n;
 };
 
 static void batch_prepare(struct batch *b, struct cleat_packet *p, unsigned n)
 {
-	b->n = n < BATCH_MAX ? n : BATCH_MAX;
+	b->n = n < CLEAT__BATCH_MAX ? n : CLEAT__BATCH_MAX;
 	for (unsigned i = 0; i < b->n; i++) {
 		b->v[i].iov_base = p[i].data;
 		b->m[i] = (struct mmsghdr){
@@ -136,10 +149,14 @@ int cleat_recv_batch(struct cleat_dgram *d, struct cleat_packet *v, unsigned n,
 	for (unsigned i = 0; i < b.n; i++) {
 		b.v[i].iov_len = v[i].size;
 		b.m[i].msg_hdr.msg_namelen = sizeof(v[i].addr.storage);
+		b.m[i].msg_hdr.msg_control = &b.control[i];
+		if (d->is_wild)
+			b.m[i].msg_hdr.msg_controllen = sizeof(b.control[i]);
 	}
 	got = receive(d, try_recvmmsg, &b, until);
 	if (got < 0)
-		return cleat__fail(got, "receive datagrams", NULL, NULL);
+		return fail_with_peer(d, got, "receive from",
+				      "receive datagrams");
 	for (int i = 0; i < got; i++) {
 		v[i].len = b.m[i].msg_len;
 		v[i].truncated = b.m[i].msg_hdr.msg_flags & MSG_TRUNC;
@@ -147,6 +164,9 @@ int cleat_recv_batch(struct cleat_dgram *d, struct cleat_packet *v, unsigned n,
 		if (v[i].addr.len == 0)
 			v[i].addr.any.sa_family = AF_UNSPEC;
 		cleat__unmap(&v[i].addr);
+		if (d->is_wild)
+			cleat__asked_note(d, (unsigned)i, &v[i].addr,
+					  &b.m[i].msg_hdr);
 	}
 	return got;
 }
@@ -194,9 +214,7 @@ static int wait_for_room(struct cleat_dgram *d, int i, bool connected,
 {
 	if (d->family[i] != AF_UNIX || connected)
 		return cleat__wait(&d->io[i], CLEAT__OUT, until);
-	if (cleat__left(until) == 0)
-		return -ETIMEDOUT;
-	return cleat_sleep(cleat__earlier(until, cleat_in(FULL_PAUSE)));
+	return cleat__unix_pause(until);
 }
 
 static ssize_t send_one(struct cleat_dgram *d, int i, const struct msghdr *m,
@@ -225,6 +243,7 @@ int cleat_sendto(struct cleat_dgram *d, const void *data, size_t len,
 	struct iovec v = { .iov_base = (void *)(uintptr_t)data,
 			   .iov_len = len };
 	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1 };
+	union cleat__control control;
 	ssize_t n = cleat__enter_with(data);
 
 	if (n == 0)
@@ -232,6 +251,8 @@ int cleat_sendto(struct cleat_dgram *d, const void *data, size_t len,
 	if (n >= 0 && sa.len > 0) {
 		m.msg_name = &sa.any;
 		m.msg_namelen = sa.len;
+		if (d->is_wild)
+			cleat__asked_answer(d, (unsigned)n, to, &m, &control);
 	}
 	if (n >= 0)
 		n = send_one(d, (int)n, &m, until);
@@ -239,14 +260,14 @@ int cleat_sendto(struct cleat_dgram *d, const void *data, size_t len,
 		return 0;
 	return to && to->len > 0
 		       ? cleat__fail_at((int)n, "send datagram to", to)
-		       : cleat__fail((int)n, "send datagram", NULL, NULL);
+		       : fail_with_peer(d, (int)n, "send to", "send datagram");
 }
 
 /* As many as go to one socket, and with one system call. */
 static int send_run(struct cleat_dgram *d, struct cleat_packet *v, unsigned n,
 		    cleat_time until)
 {
-	struct cleat_sockaddr as[BATCH_MAX];
+	struct cleat_sockaddr as[CLEAT__BATCH_MAX];
 	struct batch b;
 	int first = choose(d, &v[0].addr, &as[0]), sent, err = 0;
 	unsigned i;
@@ -260,6 +281,9 @@ static int send_run(struct cleat_dgram *d, struct cleat_packet *v, unsigned n,
 		b.v[i].iov_len = v[i].len;
 		b.m[i].msg_hdr.msg_name = as[i].len ? &as[i].any : NULL;
 		b.m[i].msg_hdr.msg_namelen = as[i].len;
+		if (d->is_wild && as[i].len > 0)
+			cleat__asked_answer(d, (unsigned)first, &v[i].addr,
+					    &b.m[i].msg_hdr, &b.control[i]);
 	}
 	do {
 		sent = sys_sendmmsg(d->io[first].fd, b.m, i);
@@ -283,5 +307,5 @@ int cleat_send_batch(struct cleat_dgram *d, struct cleat_packet *v, unsigned n,
 	}
 	if (sent > 0 || err == 0)
 		return (int)sent;
-	return cleat__fail(err, "send datagrams", NULL, NULL);
+	return fail_with_peer(d, err, "send to", "send datagrams");
 }
