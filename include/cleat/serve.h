@@ -29,13 +29,13 @@ enum cleat_serve_mode {
 };
 
 enum cleat_serve_what {
-	CLEAT_SERVE_LISTENING, /* LOCAL is open, and accepts */
+	CLEAT_SERVE_LISTENING, /* LOCAL is open, and every worker accepts */
 	CLEAT_SERVE_ACCEPTED, /* PEER came */
-	CLEAT_SERVE_ENDED, /* PEER's handler returned; not told of a child
-			    * process that was killed, or crashed */
+	CLEAT_SERVE_ENDED, /* PEER's handler returned; or its process was
+			    * killed after the drain, or crashed */
 	CLEAT_SERVE_REJECTED, /* PEER is over its cap: closed at once */
 	CLEAT_SERVE_PAUSED, /* accepting waits: ERROR, as -EMFILE, says why */
-	CLEAT_SERVE_RESUMED,
+	CLEAT_SERVE_RESUMED, /* all who waited are in */
 	CLEAT_SERVE_DRAINING, /* told to stop; ACTIVE connections may finish */
 	CLEAT_SERVE_CUT, /* the drain time is over; ACTIVE are being closed */
 };
@@ -43,11 +43,12 @@ enum cleat_serve_what {
 struct cleat_serve_event {
 	enum cleat_serve_what what;
 	int error; /* of PAUSED; of ENDED what the handler last ran into, if
-		    * anything but the end of the stream; else 0 */
+		    * anything but the end of the stream, -ECANCELED of a
+		    * process killed, -ECONNABORTED of one crashed; else 0 */
 	enum cleat_proto proto;
 	const struct cleat_sockaddr *local; /* of LISTENING, else NULL */
 	const struct cleat_sockaddr *peer; /* of the three with a PEER */
-	struct cleat_counts bytes; /* of ENDED */
+	struct cleat_counts bytes; /* of ENDED; 0 where no process could tell */
 	int64_t duration_ns; /* of ENDED */
 	unsigned active; /* connections open, on all workers */
 };
@@ -60,8 +61,9 @@ struct cleat_serve_options {
 	const struct cleat_options *socket; /* for those of ADDRS; or NULL */
 	enum cleat_serve_mode mode;
 	unsigned workers; /* threads of FIBERS; 0: one a core we may use */
-	unsigned max_conns; /* at once, shared out evenly among the workers;
-			     * 0: what RLIMIT_NOFILE leaves */
+	unsigned max_conns; /* at once, on all workers together; further ones
+			     * wait in the backlog; 0: what RLIMIT_NOFILE
+			     * leaves */
 	unsigned max_per_source; /* at once from one IP address; 0: no cap */
 	unsigned long count; /* stop after so many connections or datagrams;
 			      * 0: never; takes one worker */
@@ -79,8 +81,9 @@ struct cleat_serve_options {
 
 /* cleat_serve - serve until told to stop.  Blocks; not to be called on a fiber.
  *
- * Every address is opened before any is announced, exclusively: a second
- * server on the same port is refused though workers share it (SO_REUSEPORT).
+ * Every address is opened, and every worker up, before any is announced or
+ * accepts.  Addresses are opened exclusively: a second server on the same port
+ * is refused though workers share it (SO_REUSEPORT).
  * Handlers still running when the drain time is over are cancelled (fibers),
  * find their connection shut down (threads) or are killed (processes).
  *

@@ -206,12 +206,12 @@ int sys_pidfd_open(pid_t pid)
 	return result((int)syscall(SYS_pidfd_open, pid, 0));
 }
 
-pid_t sys_wait(pid_t pid, int flags)
+pid_t sys_wait(pid_t pid, int *status, int flags)
 {
 	pid_t r;
 
 	do
-		r = waitpid(pid, NULL, flags);
+		r = waitpid(pid, status, flags);
 	while (r < 0 && errno == EINTR);
 	return result(r);
 }

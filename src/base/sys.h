@@ -51,6 +51,6 @@ void sys_close(int fd);
 pid_t sys_fork(void);
 int sys_pidfd_open(pid_t pid); /* Linux 5.3 */
 /* Wait for a child to end, or with WNOHANG look: its id, or 0 (not yet). */
-pid_t sys_wait(pid_t pid, int flags);
+pid_t sys_wait(pid_t pid, int *status, int flags);
 
 #endif

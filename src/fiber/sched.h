@@ -145,11 +145,6 @@ void cleat__queue_wake_all(struct cleat__queue *q);
 void cleat__scope_entered(struct cleat__fiber *f);
 void cleat__scope_left(struct cleat__fiber *f);
 
-/* cleat__scope_place - wait until S has a free place, as cleat_go() does, but
- * without taking it.
- */
-int cleat__scope_place(struct cleat_scope *s, cleat_time until);
-
 /* cleat__scopes_end - cancel and join what runs besides the caller, and free
  * the scopes that were left open.
  */

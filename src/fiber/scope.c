@@ -47,18 +47,6 @@ static int wait_for_place(struct cleat_scope *s, cleat_time until)
 	return 0;
 }
 
-/* Each fiber that returns wakes one that wants its place; who does not take it
- * wakes the next.
- */
-int cleat__scope_place(struct cleat_scope *s, cleat_time until)
-{
-	int err = wait_for_place(s, until);
-
-	if (err == 0)
-		cleat__queue_wake_one(&s->places);
-	return err;
-}
-
 int cleat_go(struct cleat_scope *s, void (*fn)(void *), void *arg,
 	     cleat_time until)
 {

@@ -146,24 +146,26 @@ static void fork_child(void *arg)
 
 /* Without a descriptor to wait for (there may be none left), look often.  A
  * cancelled fiber need not be patient: cleat__cut() has killed the child.
+ * Returns what wait(2) says of it.
  */
-static void reap(pid_t child)
+static int reap(pid_t child)
 {
-	int pidfd = sys_pidfd_open(child), err = pidfd;
+	int pidfd = sys_pidfd_open(child), err = pidfd, status = 0;
 
-	while (sys_wait(child, WNOHANG) == 0) {
+	while (sys_wait(child, &status, WNOHANG) == 0) {
 		if (pidfd >= 0)
 			err = cleat_poll(pidfd, CLEAT_IN, CLEAT_FOREVER);
 		if (err < 0 && err != -ECANCELED)
 			err = cleat_sleep(cleat_in(20 * CLEAT_MSEC));
 		if (err == -ECANCELED) {
-			(void)sys_wait(child, 0); /* ours, so it is there */
+			(void)sys_wait(child, &status, 0); /* it is there */
 			break;
 		}
 		err = pidfd;
 	}
 	if (pidfd >= 0)
 		sys_close(pidfd);
+	return status;
 }
 
 static void in_process(struct cleat__handled *h)
@@ -178,7 +180,8 @@ static void in_process(struct cleat__handled *h)
 	}
 	sys_close(h->conn->io.fd); /* the child's now, and its FIN too */
 	h->conn->io.fd = -1;
-	reap(h->child);
+	if (reap(h->child) != 0) /* so it could not tell */
+		tell_end(h, cleat__enter() < 0 ? -ECANCELED : -ECONNABORTED);
 }
 
 static void run_in_mode(struct cleat__handled *h)
@@ -237,6 +240,7 @@ void cleat__handle(void *arg)
 		cleat__source_leave(s, c);
 	cleat_close(c);
 	atomic_fetch_sub(&s->active, 1);
+	cleat__slot_give(s);
 }
 
 void cleat__cut(struct cleat__worker *w)

@@ -25,6 +25,16 @@ void cleat__server_stop(struct cleat__server *s)
 		(void)sys_write_u64(s->workers[i].wakeup, 1); /* not full */
 }
 
+void cleat__server_fail(struct cleat__server *s, int err)
+{
+	int none = 0;
+
+	if (!atomic_compare_exchange_strong(&s->err, &none, err))
+		return;
+	cleat_chan_finish(s->gate); /* nobody need wait for the rest */
+	cleat__server_stop(s);
+}
+
 static unsigned cores(void)
 {
 	cpu_set_t set;
@@ -45,14 +55,18 @@ static unsigned default_conns(void)
 	return (unsigned)(r.rlim_cur - RESERVED_FDS);
 }
 
-static unsigned count_workers(const struct cleat_serve_options *opt,
-			      unsigned conns)
+static unsigned count_slots(const struct cleat_serve_options *opt)
 {
-	unsigned n = opt->workers ? opt->workers : cores();
+	if (opt->mode == CLEAT_SERVE_ONE)
+		return 1;
+	return opt->max_conns ? opt->max_conns : default_conns();
+}
 
+static unsigned count_workers(const struct cleat_serve_options *opt)
+{
 	if (opt->mode != CLEAT_SERVE_FIBERS || opt->count > 0)
 		return 1;
-	return n < conns ? n : conns;
+	return opt->workers ? opt->workers : cores();
 }
 
 /* The listeners and sockets of the first worker, made by name or inherited. */
@@ -170,44 +184,45 @@ static void worker_done(struct cleat__server *s, struct cleat__worker *w)
 		sys_close(w->wakeup);
 }
 
-static void share_out(struct cleat__server *s, unsigned conns)
-{
-	if (s->opt->mode == CLEAT_SERVE_ONE)
-		conns = 1;
-	for (unsigned i = 0; i < s->n_workers; i++)
-		s->workers[i].width =
-			conns / s->n_workers + (i < conns % s->n_workers);
-}
-
 static int server_open(struct cleat__server *s)
 {
-	unsigned conns =
-		s->opt->max_conns ? s->opt->max_conns : default_conns();
-	int err = 0;
+	int err;
 
 	s->n_places = s->opt->n_fds;
 	for (unsigned i = 0; s->opt->addrs && s->opt->addrs[i]; i++)
 		s->n_places++;
 	if (s->n_places == 0)
 		return cleat__fail(-EINVAL, "serve", NULL, "no address");
-	s->n_workers = count_workers(s->opt, conns);
+	s->n_workers = count_workers(s->opt);
 	s->workers = calloc(s->n_workers, sizeof(*s->workers));
 	if (!s->workers)
 		return cleat__fail(-ENOMEM, "serve", NULL, NULL);
+	err = cleat_chan_open(&s->gate, 1, 1);
+	if (err == 0)
+		err = cleat_chan_open(&s->slot_given, 1,
+				      (size_t)s->n_workers * s->n_places);
 	for (unsigned i = 0; i < s->n_workers && err == 0; i++)
 		err = worker_init(s, &s->workers[i]);
 	if (err == 0)
 		err = open_first(s);
 	for (unsigned i = 1; i < s->n_workers && err == 0; i++)
 		err = open_beside(s, &s->workers[i]);
-	share_out(s, conns);
 	return err;
 }
 
-static void announce(struct cleat__server *s)
+static void server_done(struct cleat__server *s)
 {
-	for (unsigned i = 0; i < s->n_places; i++) {
-		const struct cleat__place *p = &s->workers[0].places[i];
+	for (unsigned i = 0; s->workers && i < s->n_workers; i++)
+		worker_done(s, &s->workers[i]);
+	free(s->workers);
+	cleat_chan_close(s->gate);
+	cleat_chan_close(s->slot_given);
+}
+
+void cleat__announce(const struct cleat__worker *w)
+{
+	for (unsigned i = 0; i < w->server->n_places; i++) {
+		const struct cleat__place *p = &w->places[i];
 		struct cleat_sockaddr sa;
 		struct cleat_serve_event e = {
 			.what = CLEAT_SERVE_LISTENING,
@@ -223,7 +238,7 @@ static void announce(struct cleat__server *s)
 
 			if (err < 0)
 				break;
-			cleat__emit(s, e);
+			cleat__emit(w->server, e);
 		}
 	}
 }
@@ -257,13 +272,12 @@ static int run_workers(struct cleat__server *s)
 	if (err == 0)
 		cleat__worker_run(&s->workers[0]);
 	else
-		cleat__server_stop(s);
+		cleat__server_fail(s, err);
 	cleat__server_join(s);
 	if (err < 0)
 		return cleat__fail(err, "start a worker thread", NULL,
 				   "no thread to be had; use fewer workers");
-	for (unsigned i = 0; i < s->n_workers && err == 0; i++)
-		err = s->workers[i].err;
+	err = atomic_load(&s->err);
 	return err < 0 ? cleat__fail(err, "run a worker", NULL, NULL) : 0;
 }
 
@@ -274,6 +288,7 @@ int cleat_serve(const struct cleat_service *service,
 		.service = service,
 		.opt = opt,
 		.left = opt->count,
+		.slots = count_slots(opt),
 	};
 	int err;
 
@@ -282,13 +297,9 @@ int cleat_serve(const struct cleat_service *service,
 				   "this thread runs fibers already");
 	(void)pthread_mutex_init(&s.sources_lock, NULL);
 	err = server_open(&s);
-	if (err == 0) {
-		announce(&s);
+	if (err == 0)
 		err = run_workers(&s);
-	}
-	for (unsigned i = 0; s.workers && i < s.n_workers; i++)
-		worker_done(&s, &s.workers[i]);
-	free(s.workers);
+	server_done(&s);
 	(void)pthread_mutex_destroy(&s.sources_lock);
 	return err;
 }

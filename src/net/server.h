@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The inside of cleat_serve(): serve.c opens and stops, worker.c accepts,
- * handle.c runs one connection in its mode.
+ * slots.c says how many, handle.c runs one connection in its mode.
  */
 #ifndef CLEAT_NET_SERVER_H
 #define CLEAT_NET_SERVER_H
@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include <cleat/chan.h>
 #include <cleat/fiber.h>
 #include <cleat/serve.h>
 
@@ -23,7 +24,13 @@ struct cleat__server {
 	unsigned n_workers;
 	unsigned n_threads; /* of workers[1] and so on, not joined yet */
 	unsigned n_places; /* listeners, and datagram sockets, of each worker */
+	struct cleat_chan *gate; /* finished: all places are ready, or ERR */
+	atomic_uint n_ready; /* places, of all workers */
+	atomic_int err; /* the first failure of a worker */
 	atomic_uint active; /* connections open */
+	atomic_uint slots, slots_wanted; /* see slots.c */
+	struct cleat_chan *slot_given; /* a word to who wants one */
+	atomic_uint n_paused; /* places */
 	unsigned long left; /* until opt.count; used by the one worker alone */
 	pthread_mutex_t sources_lock;
 	void *sources; /* tsearch(3) tree, see sources.c */
@@ -38,6 +45,7 @@ struct cleat__place {
 				     * at most, closed by other children */
 	enum cleat_proto proto;
 	bool shared; /* inherited, or unix: one queue for all workers */
+	bool is_paused;
 };
 
 struct cleat__worker {
@@ -46,11 +54,8 @@ struct cleat__worker {
 	pthread_t thread;
 	int wakeup; /* eventfd: counts the stops asked for */
 	uint64_t stops; /* those that it has told of */
-	unsigned width; /* connections at once */
 	struct cleat_scope *accepting, *handling;
 	struct cleat__handled *handled; /* those under way */
-	bool paused;
-	int err;
 };
 
 /* One connection under way; lies on its fiber's stack. */
@@ -68,8 +73,14 @@ void cleat__worker_run(struct cleat__worker *w);
 /* cleat__server_stop - once: stop; twice: at once. */
 void cleat__server_stop(struct cleat__server *s);
 
+/* cleat__server_fail - stop for ERR, unless something else was first. */
+void cleat__server_fail(struct cleat__server *s, int err);
+
 /* cleat__server_join - wait for the other workers; ARG is the server. */
 void cleat__server_join(void *arg);
+
+/* cleat__announce - tell of the addresses of W, which are those of all. */
+void cleat__announce(const struct cleat__worker *w);
 
 /* cleat__emit - tell opt.event of E, with what E does not say filled in. */
 void cleat__emit(struct cleat__server *s, struct cleat_serve_event e);
@@ -90,6 +101,12 @@ static inline bool cleat__wants(const struct cleat__server *s,
 		return false;
 	return !muted || (what == CLEAT_SERVE_ENDED && error < 0);
 }
+
+/* cleat__slot_take - leave to have one more connection open; waits for it.
+ * Returns 0, or -ECANCELED.
+ */
+int cleat__slot_take(struct cleat__server *s);
+void cleat__slot_give(struct cleat__server *s);
 
 /* cleat__source_enter - count C for its source address; false if that has its
  * cap.  Unix peers are not counted.  Any thread.  Only where there is a cap.

@@ -64,6 +64,12 @@ static bool may_enter(struct cleat__place *p, struct cleat_conn *c)
 	return false;
 }
 
+static void turn_away(struct cleat__server *s, struct cleat_conn *c)
+{
+	cleat_close(c);
+	cleat__slot_give(s);
+}
+
 static void undo_entry(struct cleat__place *p, struct cleat_conn *c)
 {
 	struct cleat__server *s = p->worker->server;
@@ -72,13 +78,13 @@ static void undo_entry(struct cleat__place *p, struct cleat_conn *c)
 	if (s->opt->max_per_source > 0)
 		cleat__source_leave(s, c);
 	p->waiting = NULL;
-	cleat_close(c);
+	turn_away(s, c);
 }
 
-/* Owns C.  Returns 0 also for one that is turned away.  Its handler runs at
- * once: what has just been touched is in the cache, a connection that is over
- * already leaves its stack to the next, and a child is forked before another is
- * accepted (see place.waiting).
+/* Owns C and a slot.  Returns 0 also for one that is turned away.  Its handler
+ * runs at once: what has just been touched is in the cache, a connection that
+ * is over already leaves its stack to the next, and a child is forked before
+ * another is accepted (see place.waiting).
  */
 static int admit(struct cleat__place *p, struct cleat_conn *c)
 {
@@ -87,11 +93,11 @@ static int admit(struct cleat__place *p, struct cleat_conn *c)
 	int err;
 
 	if (is_enough(s)) { /* came before the stop that is on its way */
-		cleat_close(c);
+		turn_away(s, c);
 		return -ECANCELED;
 	}
 	if (!may_enter(p, c)) {
-		cleat_close(c);
+		turn_away(s, c);
 		return 0;
 	}
 	c->served_by = p;
@@ -110,37 +116,80 @@ static int admit(struct cleat__place *p, struct cleat_conn *c)
 	return 0;
 }
 
-/* Said once for each shortage, not for each try. */
-static void say_paused(struct cleat__worker *w, int err)
+/* Said once for each shortage, which is over when all who waited are in: not
+ * for each try, each one that found room, or each place.
+ */
+static void say_paused(struct cleat__place *p, int err)
 {
+	struct cleat__server *s = p->worker->server;
 	struct cleat_serve_event e = {
 		.what = err < 0 ? CLEAT_SERVE_PAUSED : CLEAT_SERVE_RESUMED,
 		.error = err,
 	};
+	unsigned others;
 
-	if (w->paused == (err < 0))
+	if (p->is_paused == (err < 0))
 		return;
-	w->paused = err < 0;
-	cleat__emit(w->server, e);
+	p->is_paused = err < 0;
+	others = err < 0 ? atomic_fetch_add(&s->n_paused, 1)
+			 : atomic_fetch_sub(&s->n_paused, 1) - 1;
+	if (others == 0)
+		cleat__emit(s, e);
+}
+
+/* Where all places are ready, or one has failed. */
+static int wait_at_gate(struct cleat__server *s)
+{
+	char none;
+
+	(void)cleat_chan_recv(s->gate, &none, CLEAT_FOREVER); /* its end */
+	return atomic_load(&s->err) < 0 ? -ECANCELED : 0;
+}
+
+/* P could accept: wait until all could, and that has been announced. */
+static int gather(struct cleat__place *p)
+{
+	struct cleat__server *s = p->worker->server;
+
+	if (atomic_fetch_add(&s->n_ready, 1) + 1 ==
+	    s->n_workers * s->n_places) {
+		cleat__announce(p->worker);
+		cleat_chan_finish(s->gate);
+	}
+	return wait_at_gate(s);
+}
+
+/* The slot is taken once there is somebody for it, or those who wait for
+ * clients would have them all.
+ */
+static int accept_one(struct cleat__place *p)
+{
+	struct cleat__server *s = p->worker->server;
+	struct cleat_conn *c;
+	int err = cleat__listener_wait(p->listener);
+
+	if (err == 0)
+		err = cleat__slot_take(s);
+	if (err < 0)
+		return err;
+	err = cleat__accept_now(p->listener, &c);
+	if (err == 0)
+		return admit(p, c);
+	cleat__slot_give(s);
+	return err;
 }
 
 static void accept_all(void *arg)
 {
 	struct cleat__place *p = arg;
-	struct cleat__worker *w = p->worker;
+	int err = gather(p);
 
-	for (;;) {
-		struct cleat_conn *c;
-		int err = cleat__scope_place(w->handling, CLEAT_FOREVER);
-
-		if (err == 0)
-			err = cleat_accept(p->listener, &c, CLEAT_FOREVER);
-		if (err == 0)
-			err = admit(p, c);
-		if (err == -ECANCELED)
-			return;
-		say_paused(w, err);
-		if (err < 0)
+	while (err != -ECANCELED) {
+		err = accept_one(p);
+		if (err == 0 || err == -ECANCELED)
+			continue;
+		say_paused(p, err == -EAGAIN ? 0 : err);
+		if (err != -EAGAIN)
 			(void)cleat_sleep(cleat_in(PAUSE)); /* asked above */
 	}
 }
@@ -164,11 +213,10 @@ static void receive_all(void *arg)
 	unsigned room = p->worker->server->opt->count > 0 ? 1 : PACKETS;
 	struct cleat_packet v[PACKETS];
 	char *data = malloc((size_t)room * PACKET_SIZE);
-	int n = 0;
+	int n;
 
 	if (!data) {
-		p->worker->err = -ENOMEM;
-		cleat__server_stop(p->worker->server);
+		cleat__server_fail(p->worker->server, -ENOMEM);
 		return;
 	}
 	for (unsigned i = 0; i < room; i++) {
@@ -177,6 +225,7 @@ static void receive_all(void *arg)
 	}
 	/* A failure is the machine's, for what ICMP says is told to connected
 	 * sockets alone. */
+	n = gather(p);
 	while (n != -ECANCELED) {
 		answer(p, v, n);
 		n = cleat_recv_batch(p->dgram, v, room, CLEAT_FOREVER);
@@ -234,20 +283,24 @@ static void watch_stop_fd(void *arg)
 		if (err == -ECANCELED)
 			return;
 		if (err < 0)
-			s->workers[0].err = err;
-		cleat__server_stop(s);
+			cleat__server_fail(s, err);
+		else
+			cleat__server_stop(s);
 	} while (err >= 0 && sys_read(fd, unused, sizeof(unused)) > 0);
 }
 
-static void start_places(struct cleat__worker *w)
+static int start_places(struct cleat__worker *w)
 {
-	for (unsigned i = 0; i < w->server->n_places && w->err == 0; i++) {
+	int err = 0;
+
+	for (unsigned i = 0; i < w->server->n_places && err == 0; i++) {
 		struct cleat__place *p = &w->places[i];
 
-		w->err = cleat_go(w->accepting,
-				  p->listener ? accept_all : receive_all, p,
-				  CLEAT_FOREVER);
+		err = cleat_go(w->accepting,
+			       p->listener ? accept_all : receive_all, p,
+			       CLEAT_FOREVER);
 	}
+	return err;
 }
 
 static void close_places(struct cleat__worker *w)
@@ -275,23 +328,30 @@ static void drain(struct cleat__worker *w, struct cleat_scope *watching)
 		cut(w);
 }
 
+static int get_ready(struct cleat__worker *w, struct cleat_scope *watching)
+{
+	struct cleat__server *s = w->server;
+	int err = cleat_scope_open(&w->accepting, 0);
+
+	if (err == 0)
+		err = cleat_scope_open(&w->handling, 0);
+	if (err == 0 && w == s->workers && s->opt->stop_fd > 0)
+		err = cleat_go(watching, watch_stop_fd, s, CLEAT_FOREVER);
+	if (err == 0)
+		err = start_places(w);
+	return err < 0 ? err : wait_at_gate(s);
+}
+
 static void serve_and_drain(struct cleat__worker *w,
 			    struct cleat_scope *watching)
 {
 	struct cleat__server *s = w->server;
-	int err = 0;
+	int err = wait_for_stop(w, 1);
 
-	if (w == s->workers && s->opt->stop_fd > 0)
-		w->err = cleat_go(watching, watch_stop_fd, s, CLEAT_FOREVER);
-	if (w->err == 0)
-		start_places(w);
-	if (w->err == 0)
-		err = wait_for_stop(w, 1); /* may find others' W->err */
 	if (err < 0)
-		w->err = err;
-	if (w->err < 0 && w->stops == 0)
-		cleat__server_stop(s); /* the other workers cannot know */
+		cleat__server_fail(s, err);
 	cleat_scope_close(w->accepting);
+	w->accepting = NULL;
 	close_places(w);
 	drain(w, watching);
 	/* A second stop is for those that still drain; or, where no thread is
@@ -303,18 +363,16 @@ static void serve_and_drain(struct cleat__worker *w,
 static void worker_main(void *arg)
 {
 	struct cleat__worker *w = arg;
-	struct cleat_scope *watching;
+	struct cleat_scope *watching = NULL;
+	int err = cleat_scope_open(&watching, 0);
 
-	w->err = cleat_scope_open(&watching, 0);
-	if (w->err < 0)
-		return;
-	w->err = cleat_scope_open(&w->accepting, 0);
-	if (w->err == 0)
-		w->err = cleat_scope_open(&w->handling, w->width);
-	if (w->err == 0)
+	if (err == 0)
+		err = get_ready(w, watching);
+	if (err == 0)
 		serve_and_drain(w, watching);
 	else
-		cleat_scope_close(w->accepting);
+		cleat__server_fail(w->server, err);
+	cleat_scope_close(w->accepting);
 	cleat_scope_close(watching); /* first: its fibers look at the next */
 	cleat_scope_close(w->handling);
 }
@@ -323,8 +381,6 @@ void cleat__worker_run(struct cleat__worker *w)
 {
 	int err = cleat_run(worker_main, w, NULL);
 
-	if (err < 0)
-		w->err = err;
-	if (w->err < 0 && !w->handling) /* it came to nothing */
-		cleat__server_stop(w->server);
+	if (err < 0) /* it came to nothing */
+		cleat__server_fail(w->server, err);
 }
