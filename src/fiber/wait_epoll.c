@@ -12,7 +12,10 @@
 #include "fiber/sched.h"
 #include "fiber/wait.h"
 
-#define BATCH 256
+/* Of more events the first would have left the cache again, watch and fiber,
+ * before those of the last have run.
+ */
+#define BATCH 64
 
 struct state {
 	int epoll;

@@ -32,28 +32,39 @@ static void set_peer(struct cleat_conn *c, const struct cleat_sockaddr *peer)
 						   : sizeof(c->peer));
 }
 
-int cleat__conn_new(struct cleat_conn **ret, int fd,
-		    const struct cleat_sockaddr *peer)
+void cleat__conn_init(struct cleat_conn *c, int fd,
+		      const struct cleat_sockaddr *peer)
 {
-	struct cleat_conn *c = malloc(sizeof(*c)); /* faster than calloc() */
-
-	if (!c)
-		return -ENOMEM;
 	memset(c, 0, sizeof(*c));
 	cleat__watch_init(&c->io, fd);
 	c->end = CLEAT_FOREVER;
 	c->io.exact = peer->any.sa_family == AF_UNIX;
 	set_peer(c, peer);
+}
+
+int cleat__conn_new(struct cleat_conn **ret, int fd,
+		    const struct cleat_sockaddr *peer)
+{
+	struct cleat_conn *c = malloc(sizeof(*c));
+
+	if (!c)
+		return -ENOMEM;
+	cleat__conn_init(c, fd, peer);
 	*ret = c;
 	return 0;
+}
+
+void cleat__conn_done(struct cleat_conn *c)
+{
+	cleat__watch_close(&c->io);
+	free(c->stash);
 }
 
 void cleat_close(struct cleat_conn *c)
 {
 	if (!c)
 		return;
-	cleat__watch_close(&c->io);
-	free(c->stash);
+	cleat__conn_done(c);
 	free(c);
 }
 

@@ -10,8 +10,6 @@
 #include "fiber/sched.h"
 #include "fiber/wait.h"
 
-struct cleat__place;
-
 /* About 150 bytes: what an idle connection costs besides its fiber's page. What
  * every message touches is next to each other, up to io's links.
  */
@@ -28,13 +26,19 @@ struct cleat_conn {
 	unsigned char *stash;
 	int64_t idle_ns;
 	cleat_time end;
-	struct cleat__place *served_by; /* where cleat_serve() accepted it */
 	union {
 		sa_family_t family; /* AF_UNIX: asked for when needed */
 		struct sockaddr_in in;
 		struct sockaddr_in6 in6;
 	} peer;
 };
+
+/* cleat__conn_init - make *C the connection of the open socket FD to PEER, and
+ * the owner of FD;  cleat__conn_done - cleat_close() without the free().
+ */
+void cleat__conn_init(struct cleat_conn *c, int fd,
+		      const struct cleat_sockaddr *peer);
+void cleat__conn_done(struct cleat_conn *c);
 
 /* cleat__conn_new - a connection of the open socket FD to PEER, and from then
  * on its owner.  Returns 0, or -ENOMEM: then FD is still the caller's.

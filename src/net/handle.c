@@ -23,13 +23,14 @@ static void emit_end(struct cleat__handled *h, int error)
 	struct cleat_serve_event e = {
 		.what = CLEAT_SERVE_ENDED,
 		.error = error,
-		.proto = h->proto,
+		.proto = h->place->proto,
 		.peer = &peer,
-		.bytes = cleat_conn_counts(h->conn),
+		.bytes = cleat_conn_counts(&h->conn),
 		.duration_ns = cleat_now() - h->started,
 	};
 
-	(void)cleat_conn_peer(h->conn, &peer); /* of a unix one: perhaps gone */
+	(void)cleat_conn_peer(&h->conn,
+			      &peer); /* of a unix one: perhaps gone */
 	cleat__emit(h->worker->server, e);
 }
 
@@ -66,7 +67,7 @@ static void run_handler(struct cleat__handled *h)
 {
 	const struct cleat_service *s = h->worker->server->service;
 
-	s->stream(h->conn, s->arg);
+	s->stream(&h->conn, s->arg);
 }
 
 static void in_fiber(struct cleat__handled *h)
@@ -123,12 +124,12 @@ static void child_main(struct cleat__handled *h)
 
 	cleat__detach_self();
 	cleat__failure_at = &why; /* nothing has failed here yet */
-	h->conn->io.home = NULL; /* the parent's, not ours to change */
+	h->conn.io.home = NULL; /* the parent's, not ours to change */
 	for (unsigned i = 0; i < w->server->n_places; i++)
-		close_place(&w->places[i], h->conn);
+		close_place(&w->places[i], &h->conn);
 	run_handler(h);
 	tell_end(h, last_error());
-	sys_close(h->conn->io.fd);
+	sys_close(h->conn.io.fd);
 	(void)fflush(NULL); /* the handler's own: see fork_child() */
 	_exit(0);
 }
@@ -170,7 +171,7 @@ static int reap(pid_t child)
 
 static void in_process(struct cleat__handled *h)
 {
-	struct cleat__place *p = h->conn->served_by;
+	struct cleat__place *p = h->place;
 
 	cleat__on_thread_stack(fork_child, h);
 	p->waiting = NULL;
@@ -178,8 +179,8 @@ static void in_process(struct cleat__handled *h)
 		tell_end(h, h->child);
 		return;
 	}
-	sys_close(h->conn->io.fd); /* the child's now, and its FIN too */
-	h->conn->io.fd = -1;
+	sys_close(h->conn.io.fd); /* the child's now, and its FIN too */
+	h->conn.io.fd = -1;
 	if (reap(h->child) != 0) /* so it could not tell */
 		tell_end(h, cleat__enter() < 0 ? -ECANCELED : -ECONNABORTED);
 }
@@ -222,23 +223,23 @@ static void delist(struct cleat__handled *h)
 
 void cleat__handle(void *arg)
 {
-	struct cleat_conn *c = arg;
-	struct cleat__place *place = c->served_by;
-	struct cleat__server *s = place->worker->server;
+	struct cleat__place *p = arg;
+	struct cleat__server *s = p->worker->server;
 	struct cleat__handled h = {
-		.worker = place->worker,
-		.conn = c,
-		.proto = place->proto,
+		.conn = p->arriving,
+		.place = p,
+		.worker = p->worker,
 	};
 
+	p->waiting = &h.conn;
 	if (s->opt->event)
 		h.started = cleat_now();
 	enlist(&h);
 	run_in_mode(&h);
 	delist(&h);
 	if (s->opt->max_per_source > 0)
-		cleat__source_leave(s, c);
-	cleat_close(c);
+		cleat__source_leave(s, &h.conn);
+	cleat__conn_done(&h.conn);
 	atomic_fetch_sub(&s->active, 1);
 	cleat__slot_give(s);
 }
@@ -250,6 +251,7 @@ void cleat__cut(struct cleat__worker *w)
 		if (h->child > 0)
 			(void)kill(h->child, SIGKILL); /* a child of ours */
 		else if (w->server->opt->mode == CLEAT_SERVE_THREADS)
-			(void)cleat_shutdown(h->conn, CLEAT_BOTH); /* or gone */
+			(void)cleat_shutdown(&h->conn,
+					     CLEAT_BOTH); /* or gone */
 	}
 }

@@ -237,36 +237,35 @@ static int accept_until(struct cleat_listener *l, struct cleat_sockaddr *peer,
 	}
 }
 
-/* FD, or why there is none, as a connection. */
-static int accepted(struct cleat_conn **c, int fd, struct cleat_sockaddr *peer)
+int cleat_accept(struct cleat_listener *l, struct cleat_conn **c,
+		 cleat_time until)
 {
+	struct cleat_sockaddr peer;
+	int fd = cleat__enter();
 	int err = fd;
 
+	if (err == 0)
+		fd = err = accept_until(l, &peer, until);
 	if (fd >= 0) {
-		cleat__unmap(peer);
-		err = cleat__conn_new(c, fd, peer);
+		cleat__unmap(&peer);
+		err = cleat__conn_new(c, fd, &peer);
 		if (err < 0)
 			sys_close(fd);
 	}
 	return err < 0 ? cleat__fail(err, "accept", NULL, NULL) : 0;
 }
 
-int cleat_accept(struct cleat_listener *l, struct cleat_conn **c,
-		 cleat_time until)
-{
-	struct cleat_sockaddr peer;
-	int err = cleat__enter();
-
-	return accepted(c, err < 0 ? err : accept_until(l, &peer, until),
-			&peer);
-}
-
-int cleat__accept_now(struct cleat_listener *l, struct cleat_conn **c)
+int cleat__accept_now(struct cleat_listener *l, struct cleat_conn *c)
 {
 	struct cleat_sockaddr peer;
 	int fd = accept_fd(l, &peer);
 
-	return fd == -EAGAIN ? fd : accepted(c, fd, &peer);
+	if (fd < 0)
+		return fd == -EAGAIN ? fd
+				     : cleat__fail(fd, "accept", NULL, NULL);
+	cleat__unmap(&peer);
+	cleat__conn_init(c, fd, &peer);
+	return 0;
 }
 
 int cleat__listener_wait(struct cleat_listener *l)

@@ -31,7 +31,9 @@ int cleat__listen_beside(struct cleat_listener **l,
  */
 int cleat__listener_wait(struct cleat_listener *l);
 
-/* cleat__accept_now - as cleat_accept(), but -EAGAIN instead of a wait. */
-int cleat__accept_now(struct cleat_listener *l, struct cleat_conn **c);
+/* cleat__accept_now - as cleat_accept(), but into *C, to be ended with
+ * cleat__conn_done(); and -EAGAIN instead of a wait.
+ */
+int cleat__accept_now(struct cleat_listener *l, struct cleat_conn *c);
 
 #endif

@@ -14,6 +14,7 @@
 #include <cleat/fiber.h>
 #include <cleat/serve.h>
 
+#include "net/conn.h"
 #include "net/dgram.h"
 #include "net/listen.h"
 
@@ -41,6 +42,7 @@ struct cleat__place {
 	struct cleat__worker *worker;
 	struct cleat_listener *listener;
 	struct cleat_dgram *dgram;
+	struct cleat_conn arriving; /* accepted, until its fiber has begun */
 	struct cleat_conn *waiting; /* accepted, but not yet forked for: one
 				     * at most, closed by other children */
 	enum cleat_proto proto;
@@ -58,12 +60,14 @@ struct cleat__worker {
 	struct cleat__handled *handled; /* those under way */
 };
 
-/* One connection under way; lies on its fiber's stack. */
+/* One connection under way.  It lies on its fiber's stack: in the page that is
+ * in use anyway, and at the start of a cache line.
+ */
 struct cleat__handled {
+	_Alignas(64) struct cleat_conn conn;
+	struct cleat__place *place;
 	struct cleat__worker *worker;
-	struct cleat_conn *conn;
 	cleat_time started;
-	enum cleat_proto proto;
 	pid_t child; /* in CLEAT_SERVE_PROCESSES */
 	struct cleat__handled *prev, *next;
 };

@@ -66,7 +66,7 @@ static bool may_enter(struct cleat__place *p, struct cleat_conn *c)
 
 static void turn_away(struct cleat__server *s, struct cleat_conn *c)
 {
-	cleat_close(c);
+	cleat__conn_done(c);
 	cleat__slot_give(s);
 }
 
@@ -81,13 +81,14 @@ static void undo_entry(struct cleat__place *p, struct cleat_conn *c)
 	turn_away(s, c);
 }
 
-/* Owns C and a slot.  Returns 0 also for one that is turned away.  Its handler
- * runs at once: what has just been touched is in the cache, a connection that
- * is over already leaves its stack to the next, and a child is forked before
- * another is accepted (see place.waiting).
+/* Of who has arrived, for whom there is a slot.  Returns 0 also for one that is
+ * turned away.  Its handler runs at once: what has just been touched is in the
+ * cache, a connection that is over already leaves its stack to the next, and
+ * before another arrives it has moved to its stack, or a child is forked.
  */
-static int admit(struct cleat__place *p, struct cleat_conn *c)
+static int admit(struct cleat__place *p)
 {
+	struct cleat_conn *c = &p->arriving;
 	struct cleat__worker *w = p->worker;
 	struct cleat__server *s = w->server;
 	int err;
@@ -100,11 +101,10 @@ static int admit(struct cleat__place *p, struct cleat_conn *c)
 		turn_away(s, c);
 		return 0;
 	}
-	c->served_by = p;
 	p->waiting = c;
 	limit(s, c);
 	atomic_fetch_add(&s->active, 1);
-	err = cleat_go(w->handling, cleat__handle, c, CLEAT_FOREVER);
+	err = cleat_go(w->handling, cleat__handle, p, CLEAT_FOREVER);
 	if (err < 0) {
 		undo_entry(p, c);
 		return err;
@@ -165,16 +165,15 @@ static int gather(struct cleat__place *p)
 static int accept_one(struct cleat__place *p)
 {
 	struct cleat__server *s = p->worker->server;
-	struct cleat_conn *c;
 	int err = cleat__listener_wait(p->listener);
 
 	if (err == 0)
 		err = cleat__slot_take(s);
 	if (err < 0)
 		return err;
-	err = cleat__accept_now(p->listener, &c);
+	err = cleat__accept_now(p->listener, &p->arriving);
 	if (err == 0)
-		return admit(p, c);
+		return admit(p);
 	cleat__slot_give(s);
 	return err;
 }
