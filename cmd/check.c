@@ -5,11 +5,13 @@
  * as that does, 127 if there is no such command, 126 if it cannot be run.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <jansson.h>
@@ -24,7 +26,8 @@
 #include "out.h"
 
 enum {
-	WIDTH = 256, /* targets in flight */
+	WIDTH = 256, /* targets in flight, at most */
+	FDS_EACH = 4, /* a socket; or what a lookup of a name opens */
 	TRIED_MAX = 8, /* addresses of a name */
 	STATUS_CANNOT_RUN = 126, /* as shells have it */
 	STATUS_NO_COMMAND = 127,
@@ -73,6 +76,7 @@ const struct usage check_usage = {
 /* Of several addresses the first of these counts. */
 enum state {
 	OPEN,
+	UNTRIED, /* for lack of something here, which says nothing of it */
 	OPEN_OR_FILTERED,
 	CLOSED,
 	FILTERED,
@@ -87,6 +91,7 @@ static const struct {
 	[FILTERED] = { "FILTERED", "filtered", "\033[33m" },
 	[OPEN_OR_FILTERED] = { "OPEN|FILTERED", "open|filtered", "\033[33m" },
 	[UNRESOLVED] = { "UNRESOLVED", "unresolved", "\033[31m" },
+	[UNTRIED] = { NULL, NULL, NULL },
 };
 
 struct checks;
@@ -103,7 +108,7 @@ struct target {
 
 struct checks {
 	const struct check *o;
-	FILE *out;
+	struct out out;
 	struct target *v;
 	unsigned n, printed;
 	cleat_time give_up; /* 0: after one attempt */
@@ -121,6 +126,14 @@ static enum state state_of(int err)
 	case -ENOENT: /* unix: nothing there */
 	case -EPROTOTYPE: /* unix: something else there */
 		return CLOSED;
+	case -EADDRNOTAVAIL: /* no port is left to connect from */
+	case -EAGAIN: /* nor a thread for a lookup */
+	case -EMFILE:
+	case -ENFILE:
+	case -ENOBUFS:
+	case -ENOMEM:
+	case -ENOSPC: /* epoll_ctl(2) */
+		return UNTRIED;
 	case CLEAT_ENONAME:
 	case CLEAT_EDNSAGAIN:
 	case CLEAT_EDNS:
@@ -138,23 +151,31 @@ static bool has_answer(const struct target *t)
 
 /* Printing. */
 
-static void print_text(FILE *f, const struct target *t)
+static const char *reason(const struct target *t)
 {
-	const bool colour = out_has_colour(f);
-	const char *why = t->error ? cleat_strerror(t->error) : "";
-	char name[CLEAT_ADDR_MAX], time[32] = "";
+	if (t->error == -EADDRNOTAVAIL)
+		return t->state == UNTRIED ? "no port left to connect from"
+					   : "no address to connect from";
+	return t->error ? cleat_strerror(t->error) : NULL;
+}
+
+static void print_text(struct out *out, const struct target *t)
+{
+	const bool colour = out_has_colour(out->f);
+	const char *why = reason(t);
+	char name[CLEAT_ADDR_MAX], time[32] = "", line[2 * CLEAT_ADDR_MAX];
 
 	(void)out_escape(name, sizeof(name), t->addr->text);
 	if (has_answer(t))
 		(void)snprintf(time, sizeof(time), "%.1f ms",
 			       (double)t->rtt / (double)CLEAT_MSEC);
-	(void)fprintf(f, "%s -- %s%s%s", name,
-		      colour ? states[t->state].colour : "",
-		      states[t->state].text, colour ? "\033[0m" : "");
-	if (why[0] || time[0])
-		(void)fprintf(f, " (%s%s%s)", why,
-			      why[0] && time[0] ? ", " : "", time);
-	(void)putc('\n', f); /* out_flush() tells */
+	(void)snprintf(line, sizeof(line), "%s -- %s%s%s%s%s%s%s%s\n", name,
+		       colour ? states[t->state].colour : "",
+		       states[t->state].text, colour ? "\033[0m" : "",
+		       why || time[0] ? " (" : "", why ? why : "",
+		       why && time[0] ? ", " : "", time,
+		       why || time[0] ? ")" : "");
+	out_text(out, line);
 }
 
 /* The address without its port, or null. */
@@ -174,7 +195,7 @@ static json_t *json_address(const struct cleat_sockaddr *at)
 	return json_string(safe);
 }
 
-static void print_json(FILE *f, const struct target *t)
+static void print_json(struct out *out, const struct target *t)
 {
 	static const char *const protos[] = {
 		[CLEAT_TCP] = "tcp",           [CLEAT_UDP] = "udp",
@@ -182,21 +203,23 @@ static void print_json(FILE *f, const struct target *t)
 		[CLEAT_UNIXGRAM] = "unixgram",
 	};
 	const bool has_port = t->at.len > 0 && t->at.any.sa_family != AF_UNIX;
-	char name[CLEAT_ADDR_MAX];
+	char name[CLEAT_ADDR_MAX], line[8 * CLEAT_ADDR_MAX];
+	size_t n;
 	json_t *o;
 
 	(void)out_escape(name, sizeof(name), t->addr->text);
 	o = json_pack(
-		"{s:s,s:s,s:s,s:o,s:o,s:o,s:s?}", "target", name, "proto",
+		"{s:s,s:s,s:s?,s:o,s:o,s:o,s:s?}", "target", name, "proto",
 		protos[t->addr->parsed.proto], "state", states[t->state].json,
 		"address", json_address(&t->at), "port",
 		has_port ? json_integer(cleat_sockaddr_port(&t->at))
 			 : json_null(),
 		"rtt_us",
 		has_answer(t) ? json_integer(t->rtt / CLEAT_USEC) : json_null(),
-		"error", t->error ? cleat_strerror(t->error) : NULL);
-	(void)json_dumpf(o, f, JSON_COMPACT); /* out_flush() tells */
-	(void)putc('\n', f);
+		"error", reason(t));
+	n = json_dumpb(o, line, sizeof(line) - 2, JSON_COMPACT); /* it fits */
+	memcpy(line + n, "\n", 2);
+	out_text(out, line);
 	json_decref(o);
 }
 
@@ -206,10 +229,13 @@ static void print_done(struct checks *c)
 	while (c->printed < c->n && c->v[c->printed].is_done) {
 		const struct target *t = &c->v[c->printed++];
 
+		if (t->state == UNTRIED)
+			complain("check", "%s: %s", t->addr->text, reason(t));
 		if (c->o->json)
-			print_json(c->out, t);
-		else
-			print_text(c->out, t);
+			print_json(&c->out, t);
+		else if (t->state != UNTRIED)
+			print_text(&c->out, t);
+		out_push(&c->out);
 	}
 }
 
@@ -243,6 +269,22 @@ static int probe_dgram(const struct target *t, const char *text,
 	return n >= 0 || n == -EMSGSIZE ? 0 : (int)n;
 }
 
+/* Whether this machine has an address from which AT can be reached, as far as
+ * it knows.  That takes no packet. */
+static bool has_way(const struct cleat_sockaddr *at)
+{
+	struct cleat_dgram *d = NULL;
+	char text[CLEAT_ADDR_MAX] = "udp://";
+	const size_t skip = strlen(text);
+	int err;
+
+	(void)cleat_sockaddr_format(at, text + skip,
+				    sizeof(text) - skip); /* it fits */
+	err = cleat_dgram_open(&d, NULL, text, NULL, 0);
+	cleat_dgram_close(d);
+	return err != -EADDRNOTAVAIL;
+}
+
 static void probe_at(struct target *t, const struct cleat_sockaddr *at,
 		     cleat_time until)
 {
@@ -262,20 +304,34 @@ static void probe_at(struct target *t, const struct cleat_sockaddr *at,
 					     : probe_stream(text, until);
 	t->rtt = cleat_now() - start;
 	t->state = state_of(t->error);
+	if (t->error == -EADDRNOTAVAIL && !has_way(at))
+		t->state = FILTERED;
 	if (is_udp && t->error == -ETIMEDOUT) {
 		t->state = OPEN_OR_FILTERED;
 		t->error = 0;
 	}
 }
 
+/* Whether descriptors can be had.  A lookup without them finds nothing. */
+static bool has_fds(void)
+{
+	const int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+	if (fd >= 0)
+		(void)close(fd);
+	return fd >= 0;
+}
+
 /* Each address gets its share of the time left. */
-static void probe(struct target *t, cleat_time until)
+static void probe_once(struct target *t, cleat_time until)
 {
 	struct cleat_sockaddr at[TRIED_MAX];
-	const int n = cleat_resolve(t->addr->text, CLEAT_TO_CONNECT, at,
-				    TRIED_MAX, until);
+	int n = cleat_resolve(t->addr->text, CLEAT_TO_CONNECT, at, TRIED_MAX,
+			      until);
 
-	t->state = UNRESOLVED;
+	if (n < 0 && !has_fds())
+		n = -EMFILE;
+	t->state = n < 0 && state_of(n) == UNTRIED ? UNTRIED : UNRESOLVED;
 	t->error = n < 0 ? n : 0;
 	t->at.len = 0;
 	for (int i = 0; i < n && t->state != OPEN; i++) {
@@ -285,6 +341,22 @@ static void probe(struct target *t, cleat_time until)
 		probe_at(t, &at[i], now + (until - now) / (n - i));
 		if (best.state < t->state)
 			*t = best;
+	}
+}
+
+/* What is short here may be there again when others have ended.  Half of the
+ * time is left for an answer. */
+static void probe(struct target *t, cleat_time until)
+{
+	const cleat_time start = cleat_now();
+	const cleat_time half = start + (until - start) / 2;
+
+	for (;;) {
+		probe_once(t, until);
+		if (t->state != UNTRIED || cleat_now() >= half)
+			break;
+		(void)cleat_sleep(
+			cleat_in(20 * CLEAT_MSEC)); /* not cancelled */
 	}
 }
 
@@ -320,25 +392,45 @@ static void check_one(void *arg)
 	print_done(c);
 }
 
+/* How many to have in flight: the descriptors that are left set a limit. */
+static unsigned choose_width(void)
+{
+	const int next = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0);
+	struct rlimit most;
+	rlim_t n;
+
+	if (next < 0)
+		return 1;
+	(void)close(next);
+	(void)getrlimit(RLIMIT_NOFILE, &most); /* cannot fail */
+	n = (most.rlim_cur - (rlim_t)next) / FDS_EACH;
+	if (n < 1)
+		return 1;
+	return n < WIDTH ? (unsigned)n : WIDTH;
+}
+
 static void check_all(void *arg)
 {
 	struct checks *c = arg;
 	struct cleat_scope *s = NULL;
-	int err = cleat_scope_open(&s, WIDTH);
 
-	for (unsigned i = 0; i < c->n && err == 0; i++)
-		err = cleat_go(s, check_one, &c->v[i], CLEAT_FOREVER);
-	if (err == 0)
-		err = cleat_scope_wait(s, CLEAT_FOREVER);
+	c->error = cleat_scope_open(&s, choose_width());
+	if (c->error < 0)
+		return;
+	for (unsigned i = 0; i < c->n; i++) {
+		/* Without memory for a fiber it is done here. */
+		if (cleat_go(s, check_one, &c->v[i], CLEAT_FOREVER) < 0)
+			check_one(&c->v[i]);
+	}
+	(void)cleat_scope_wait(s, CLEAT_FOREVER); /* not cancelled */
 	cleat_scope_close(s);
-	c->error = err;
 }
 
 /* Check N addresses and print what was found.  Returns a status. */
 static int check(const struct check *o, const struct addr *addrs, int n,
 		 FILE *out)
 {
-	struct checks c = { .o = o, .out = out, .n = (unsigned)n };
+	struct checks c = { .o = o, .out = { out, 0 }, .n = (unsigned)n };
 	unsigned open = 0;
 	int err = -ENOMEM;
 
@@ -358,6 +450,9 @@ static int check(const struct check *o, const struct addr *addrs, int n,
 	free(c.v);
 	if (err < 0)
 		complain("check", "%s", cleat_strerror(err));
+	if (out == stdout &&
+	    out_end(&c.out, "check", "standard output") != STATUS_DONE)
+		return STATUS_FAILED;
 	return open == c.n ? STATUS_DONE : STATUS_FAILED;
 }
 
@@ -395,8 +490,6 @@ int cmd_check(int argc, char **argv)
 	}
 	status = check(&o, addrs, n, *command ? stderr : stdout);
 	free(addrs);
-	if (out_flush("check") != STATUS_DONE)
-		return STATUS_FAILED;
 	return status == STATUS_DONE && *command ? run_command(command)
 						 : status;
 }

@@ -43,9 +43,10 @@ const struct usage connect_usage = {
 	"stdin and stdout to a connection",
 	"Connects to ADDR, sends stdin to the peer and writes what it says to\n"
 	"stdout. When stdin ends the connection is half-closed, and the end\n"
-	"of the peer awaited; when the peer ends so does the command, once\n"
-	"stdin has nothing ready to send. Over UDP each read of stdin, a line\n"
-	"at a terminal, is one datagram.\n\n" ADDR_ABOUT,
+	"of the peer awaited. When the peer ends, stdin that has spoken is\n"
+	"sent to its end; a terminal, and stdin that says nothing, is not\n"
+	"waited for. Over UDP each read of stdin, a line at a terminal, is\n"
+	"one datagram.\n\n" ADDR_ABOUT,
 	options,
 	"cleat connect example.com:80\n"
 	"cleat connect -w 2s --crlf mail.example.com smtp\n"
@@ -105,7 +106,7 @@ int cmd_connect(int argc, char **argv)
 	struct addr to;
 	struct pipe_end end = { 0 };
 	char source[CLEAT_ADDR_MAX], why[PIPE_WHY_MAX];
-	FILE *hex;
+	struct out hex;
 
 	if (status != OPT_GO_ON)
 		return status;
@@ -117,11 +118,11 @@ int cmd_connect(int argc, char **argv)
 	status = STATUS_FAILED;
 	if (open_end(&end, &c, &to, source) < 0)
 		complain("connect", "%s", cleat_why());
-	else if (pipe_run(&end, &c.pipe, hex, why) != PIPE_DONE)
+	else if (pipe_run(&end, &c.pipe, &hex, why) != PIPE_DONE)
 		complain("connect", "%s", why);
 	else
 		status = STATUS_DONE;
 	cleat_close(end.conn);
 	cleat_dgram_close(end.dgram);
-	return hex_close(hex, c.pipe.hex, "connect", status);
+	return hex_close(&hex, c.pipe.hex, "connect", status);
 }

@@ -32,43 +32,47 @@ void hex_line(char line[HEX_LINE_MAX], char mark, uint64_t offset,
 		       offset, hex, text);
 }
 
-void hex_dump(FILE *f, char mark, uint64_t *offset, const void *data,
+void hex_dump(struct out *o, char mark, uint64_t *offset, const void *data,
 	      size_t len)
 {
 	const unsigned char *at = data;
 	char line[HEX_LINE_MAX];
 
-	flockfile(f);
+	if (!o->f)
+		return;
+	flockfile(o->f);
 	while (len > 0) {
 		size_t n = len < HEX_BYTES ? len : HEX_BYTES;
 
 		hex_line(line, mark, *offset, at, n);
-		(void)fputs(line, f); /* ferror() tells in the end */
+		out_text(o, line);
 		*offset += n;
 		at += n;
 		len -= n;
 	}
-	(void)fflush(f); /* for who watches it */
-	funlockfile(f);
+	out_push(o);
+	funlockfile(o->f);
 }
 
-int hex_open(FILE **f, const char *path, const char *command)
+int hex_open(struct out *o, const char *path, const char *command)
 {
-	*f = path ? fopen(path, "we") : NULL;
-	if (!path || *f)
+	*o = (struct out){ path ? fopen(path, "we") : NULL, 0 };
+	if (!path || o->f)
 		return 0;
 	complain(command, "--hex %s: %s", path, cleat_strerror(errno));
 	return -1;
 }
 
-int hex_close(FILE *f, const char *path, const char *command, int status)
+int hex_close(struct out *o, const char *path, const char *command, int status)
 {
-	const char *why = f ? out_failure(f) : NULL;
-
-	if (f)
-		(void)fclose(f); /* all of it is written, or lost */
-	if (!why)
+	if (!o->f)
 		return status;
-	complain(command, "--hex %s: %s", path, why);
-	return STATUS_FAILED;
+	out_push(o);
+	if (o->error < 0) {
+		complain(command, "--hex %s: %s", path,
+			 cleat_strerror(o->error));
+		status = STATUS_FAILED;
+	}
+	(void)fclose(o->f); /* all of it is written, or lost */
+	return status;
 }

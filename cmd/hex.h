@@ -5,7 +5,8 @@
 
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
+
+#include "out.h"
 
 enum {
 	HEX_BYTES = 16, /* on a line */
@@ -16,16 +17,17 @@ enum {
 void hex_line(char line[HEX_LINE_MAX], char mark, uint64_t offset,
 	      const unsigned char *data, size_t len);
 
-/* hex_dump - LEN bytes that follow *OFFSET others, which is moved on.  Threads
- * may dump to one F, each with an offset of its own. */
-void hex_dump(FILE *f, char mark, uint64_t *offset, const void *data,
+/* hex_dump - LEN bytes that follow *OFFSET others, which is moved on; to
+ * nowhere if O has no stream.  Threads may dump to one O, each with an offset
+ * of its own. */
+void hex_dump(struct out *o, char mark, uint64_t *offset, const void *data,
 	      size_t len);
 
 /* hex_open - open the file at PATH to dump to; NULL is none.  Returns 0 with
- * *F, or -1, having complained. */
-int hex_open(FILE **f, const char *path, const char *command);
+ * *O, or -1, having complained. */
+int hex_open(struct out *o, const char *path, const char *command);
 
-/* hex_close - F may be NULL.  Returns STATUS, or a failure's. */
-int hex_close(FILE *f, const char *path, const char *command, int status);
+/* hex_close - returns STATUS, or a failure's. */
+int hex_close(struct out *o, const char *path, const char *command, int status);
 
 #endif

@@ -66,20 +66,21 @@ static int fail(const char *why)
 }
 
 static enum pipe_result run_conn(const struct listen *o, struct cleat_conn *c,
-				 FILE *hex)
+				 struct out *hex)
 {
 	const struct pipe_end end = { .conn = c };
 	const cleat_time start = cleat_now();
 	struct cleat_sockaddr local, peer;
 	char why[PIPE_WHY_MAX];
+	struct cleat_counts bytes;
 	enum pipe_result result;
 
 	(void)cleat_conn_local(c, &local); /* neither fails */
 	(void)cleat_conn_peer(c, &peer);
 	log_accepted(&logger, &local, &peer);
 	result = pipe_run(&end, &o->pipe, hex, why);
-	log_ended(&logger, &local, &peer, cleat_conn_counts(c),
-		  cleat_now() - start, 0);
+	bytes = cleat_conn_counts(c);
+	log_ended(&logger, &local, &peer, &bytes, cleat_now() - start, 0);
 	if (result != PIPE_DONE)
 		complain("listen", "%s", why);
 	return result;
@@ -88,7 +89,7 @@ static enum pipe_result run_conn(const struct listen *o, struct cleat_conn *c,
 /* The next connection.  Without --keep there will be no other, and who tries
  * shall not be left waiting. */
 static int take_conn(const struct listen *o, struct cleat_listener **l,
-		     FILE *hex)
+		     struct out *hex)
 {
 	struct cleat_conn *c = NULL;
 	enum pipe_result result;
@@ -107,7 +108,7 @@ static int take_conn(const struct listen *o, struct cleat_listener **l,
 }
 
 static int listen_stream(const struct listen *o, const struct addr *on,
-			 FILE *hex)
+			 struct out *hex)
 {
 	struct cleat_listener *l = NULL;
 	struct cleat_sockaddr local;
@@ -125,7 +126,8 @@ static int listen_stream(const struct listen *o, const struct addr *on,
 }
 
 /* Wait for a datagram: who sent it is the peer. */
-static int run_dgram(const struct listen *o, struct cleat_dgram *d, FILE *hex)
+static int run_dgram(const struct listen *o, struct cleat_dgram *d,
+		     struct out *hex)
 {
 	enum {
 		SIZE = 64 * 1024
@@ -153,7 +155,7 @@ static int run_dgram(const struct listen *o, struct cleat_dgram *d, FILE *hex)
 }
 
 static int listen_dgram(const struct listen *o, const struct addr *on,
-			FILE *hex)
+			struct out *hex)
 {
 	struct cleat_dgram *d = NULL;
 	struct cleat_sockaddr local;
@@ -174,7 +176,7 @@ int cmd_listen(int argc, char **argv)
 	struct words words;
 	int status = opt_parse(&listen_usage, &o, argc, argv, &words);
 	struct addr on;
-	FILE *hex;
+	struct out hex;
 
 	if (status != OPT_GO_ON)
 		return status;
@@ -186,7 +188,7 @@ int cmd_listen(int argc, char **argv)
 	}
 	if (hex_open(&hex, o.pipe.hex, "listen") < 0)
 		return STATUS_FAILED;
-	status = addr_is_datagram(&on) ? listen_dgram(&o, &on, hex)
-				       : listen_stream(&o, &on, hex);
-	return hex_close(hex, o.pipe.hex, "listen", status);
+	status = addr_is_datagram(&on) ? listen_dgram(&o, &on, &hex)
+				       : listen_stream(&o, &on, &hex);
+	return hex_close(&hex, o.pipe.hex, "listen", status);
 }

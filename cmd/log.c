@@ -180,25 +180,33 @@ static enum log_level level_of(int error)
 }
 
 void log_ended(const struct log *l, const struct cleat_sockaddr *local,
-	       const struct cleat_sockaddr *peer, struct cleat_counts bytes,
-	       int64_t duration_ns, int error)
+	       const struct cleat_sockaddr *peer,
+	       const struct cleat_counts *bytes, int64_t duration_ns, int error)
 {
 	char here[CLEAT_ADDR_MAX], there[CLEAT_ADDR_MAX], message[MESSAGE_MAX];
+	char counts[64] = "";
 	const double ms = (double)duration_ns / (double)CLEAT_MSEC;
 	const enum log_level level = level_of(error);
 	const char *why = error ? cleat_strerror(error) : NULL;
 
 	if (!log_wants(l, level))
 		return;
-	(void)snprintf(message, sizeof(message),
-		       "ended %s: received %ju bytes, sent %ju, %.3f ms%s%s",
-		       peer_of(local, peer, there), (uintmax_t)bytes.received,
-		       (uintmax_t)bytes.sent, ms, why ? ": " : "",
+	if (bytes)
+		(void)snprintf(counts, sizeof(counts),
+			       "received %ju bytes, sent %ju, ",
+			       (uintmax_t)bytes->received,
+			       (uintmax_t)bytes->sent);
+	(void)snprintf(message, sizeof(message), "ended %s: %s%.3f ms%s%s",
+		       peer_of(local, peer, there), counts, ms, why ? ": " : "",
 		       why ? why : "");
-	log_write(l, level, message,
-		  LOG_FIELDS(l, "{s:s,s:s*,s:s,s:I,s:I,s:f,s:s*}", "event",
-			     "ended", "local", name_of(local, here), "peer",
-			     there, "received", (json_int_t)bytes.received,
-			     "sent", (json_int_t)bytes.sent, "duration_ms", ms,
-			     "error", why));
+	log_write(
+		l, level, message,
+		LOG_FIELDS(l, "{s:s,s:s*,s:s,s:o?,s:o?,s:f,s:s*}", "event",
+			   "ended", "local", name_of(local, here), "peer",
+			   there, "received",
+			   bytes ? json_integer((json_int_t)bytes->received)
+				 : NULL,
+			   "sent",
+			   bytes ? json_integer((json_int_t)bytes->sent) : NULL,
+			   "duration_ms", ms, "error", why));
 }

@@ -47,8 +47,10 @@ void log_listening(const struct log *l, enum cleat_proto proto,
 		   const struct cleat_sockaddr *local);
 void log_accepted(const struct log *l, const struct cleat_sockaddr *local,
 		  const struct cleat_sockaddr *peer);
+/* BYTES may be NULL, where they are not known. */
 void log_ended(const struct log *l, const struct cleat_sockaddr *local,
-	       const struct cleat_sockaddr *peer, struct cleat_counts bytes,
-	       int64_t duration_ns, int error);
+	       const struct cleat_sockaddr *peer,
+	       const struct cleat_counts *bytes, int64_t duration_ns,
+	       int error);
 
 #endif

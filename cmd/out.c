@@ -77,40 +77,74 @@ void out_line(int fd, const char *line, size_t len)
 	(void)n; /* there is nowhere left to say that stderr is gone */
 }
 
+/* Cut the middle out of what somebody's long word makes too long. */
+static void shorten(char *text)
+{
+	enum {
+		END = 200 /* bytes that are kept of each */
+	};
+	const size_t len = strlen(text);
+
+	if (len <= 2 * END + 3)
+		return;
+	memset(text + END, '.', 3);
+	memmove(text + END + 3, text + len - END, END + 1);
+}
+
 void complain(const char *command, const char *format, ...)
 {
-	char text[1024], line[2048];
+	char line[2048], *text; /* escapes take four times the room */
 	va_list args;
 	int n;
 	size_t len;
 
-	n = snprintf(text, sizeof(text), "cleat%s%s: ", command ? " " : "",
-		     command ? command : "");
 	va_start(args, format);
-	(void)vsnprintf(text + n, sizeof(text) - (size_t)n, format, args);
+	n = vasprintf(&text, format, args);
 	va_end(args);
-	len = out_escape(line, sizeof(line) - 1, text);
+	if (n < 0)
+		return; /* there is no memory to say so */
+	shorten(text);
+	n = snprintf(line, sizeof(line), "cleat%s%s: ", command ? " " : "",
+		     command ? command : "");
+	len = (size_t)n;
+	len += out_escape(line + len, sizeof(line) - 1 - len, text);
+	free(text);
 	line[len++] = '\n';
 	out_line(STDERR_FILENO, line, len);
 }
 
-const char *out_failure(FILE *f)
+static void note(struct out *o, bool has_failed)
 {
-	const bool failed_before = ferror(f);
+	if (has_failed && o->error == 0)
+		o->error = -errno;
+}
 
-	if (fflush(f) != 0)
-		return cleat_strerror(errno);
-	return failed_before ? "could not be written" : NULL;
+void out_text(struct out *o, const char *text)
+{
+	note(o, fputs(text, o->f) < 0);
+}
+
+void out_push(struct out *o)
+{
+	note(o, fflush(o->f) != 0);
+}
+
+int out_end(struct out *o, const char *command, const char *name)
+{
+	out_push(o);
+	if (o->error == 0 && ferror(o->f))
+		o->error = -EIO; /* some time ago */
+	if (o->error == 0)
+		return STATUS_DONE;
+	complain(command, "%s: %s", name, cleat_strerror(o->error));
+	return STATUS_FAILED;
 }
 
 int out_flush(const char *command)
 {
-	const char *why = out_failure(stdout);
+	struct out o = { stdout, 0 };
 
-	if (!why)
-		return STATUS_DONE;
-	complain(command, "standard output: %s", why);
-	return STATUS_FAILED;
+	return out_end(&o, command, "standard output");
 }
 
 bool out_has_colour(FILE *f)

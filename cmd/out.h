@@ -7,16 +7,29 @@
 #include <stddef.h>
 #include <stdio.h>
 
-/* complain - one line on stderr: "cleat COMMAND: ...", escaped.
- * COMMAND may be NULL, for the program itself. */
+/* complain - one line on stderr: "cleat COMMAND: ...", escaped.  COMMAND may be
+ * NULL, for the program itself.  What is too long loses its middle, for the
+ * reason stands at the end. */
 void complain(const char *command, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
-/* out_failure - write F out.  Returns NULL, or why part of it is lost. */
-const char *out_failure(FILE *f);
+/* A stream, and why part of it is lost. */
+struct out {
+	FILE *f;
+	int error; /* the first; 0 or negative */
+};
 
-/* out_flush - write stdout out.  Returns the status to exit with; if part of
- * it could not be written, it has complained. */
+/* out_text - put TEXT there, by and by. */
+void out_text(struct out *o, const char *text);
+
+/* out_push - write all of it out now, for who watches. */
+void out_push(struct out *o);
+
+/* out_end - push.  Returns the status to exit with; if anything is lost, it has
+ * complained that NAME has failed. */
+int out_end(struct out *o, const char *command, const char *name);
+
+/* out_flush - the same for what was printed to stdout. */
 int out_flush(const char *command);
 
 /* out_line - LEN bytes to FD in one write(2), which threads cannot split. */

@@ -7,12 +7,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -28,14 +30,23 @@ enum {
 	FDS_MAX = 16,
 };
 
-/* The pause that ends stdin once the peer has ended: it may be a program that
- * still has something to say, and never ends. */
-#define GRACE (200 * CLEAT_MSEC)
+/* What stdin gets to say its first word once the peer has ended: it may be
+ * somebody's that nobody speaks on, and never ends. */
+#define GRACE (500 * CLEAT_MSEC)
+
+/* A peer that has ended may listen on, or be gone.  TCP does not say; but a
+ * system asked in keepalive probes remembers who is gone for a minute at most,
+ * and then refuses. */
+enum {
+	PROBE_S = 5,
+	PROBES = 12,
+};
 
 /* How far the sender is to go on. */
 enum go_on {
 	GO_ON,
-	GO_ON_WHILE_READY, /* while stdin has something: the peer has ended */
+	GO_ON_ALONE, /* the peer has ended, and may listen on */
+	GO_ON_WHILE_READY, /* the peer is gone: what is there already */
 	STOP,
 };
 
@@ -51,12 +62,13 @@ struct side {
 struct pipe {
 	const struct pipe_end *end;
 	const struct pipe_options *o;
-	FILE *hex;
+	struct out *hex;
 	struct side sender, receiver;
 	_Atomic enum go_on go_on; /* for the sender */
 	_Atomic bool stdin_ended;
 	_Atomic int64_t until; /* for the receiver */
 	_Atomic int64_t moved; /* when a byte last did */
+	cleat_time ended; /* when the peer did; before GO_ON_ALONE */
 };
 
 size_t pipe_crlf(char *to, const char *from, size_t len, char *last)
@@ -106,31 +118,63 @@ static void note(struct pipe *p, struct side *s, char mark, const void *data,
 {
 	if (p->o->idle > 0)
 		p->moved = cleat_now();
-	if (p->hex)
-		hex_dump(p->hex, mark, &s->offset, data, len);
+	hex_dump(p->hex, mark, &s->offset, data, len);
+}
+
+static cleat_time idle_end(const struct pipe *p)
+{
+	return p->o->idle > 0 ? p->moved + p->o->idle : CLEAT_FOREVER;
+}
+
+/* For the receiver, who looks after the clock. */
+static bool is_idle(struct pipe *p)
+{
+	if (cleat_now() < idle_end(p))
+		return false;
+	fail(&p->receiver, PIPE_BROKEN,
+	     "connection: ", "idle for longer than --idle allows");
+	return true;
+}
+
+/* What an eventfd says is that something has changed; that is looked at. */
+static void answer(struct side *s)
+{
+	eventfd_t ignored;
+
+	(void)eventfd_read(s->call, &ignored); /* or another's call it was */
 }
 
 /* The sender. */
 
+/* Until when stdin, which has said SO_FAR bytes, may be silent. */
+static cleat_time patience(const struct pipe *p, uint64_t so_far)
+{
+	const enum go_on how = p->go_on;
+
+	if (how == GO_ON)
+		return CLEAT_FOREVER;
+	/* At a terminal the user sees that the peer has ended. */
+	if (how != GO_ON_ALONE || isatty(STDIN_FILENO))
+		return 0;
+	return so_far > 0 ? CLEAT_FOREVER : p->ended + GRACE;
+}
+
 /* What stdin has; 0 at its end or when there is no more use for it. */
-static ssize_t read_stdin(struct pipe *p, char *buf, size_t len)
+static ssize_t read_stdin(struct pipe *p, char *buf, size_t len,
+			  uint64_t so_far)
 {
 	struct pollfd v[] = {
 		{ .fd = STDIN_FILENO, .events = POLLIN },
 		{ .fd = p->sender.call, .events = POLLIN },
 	};
-	cleat_time until = CLEAT_FOREVER;
 
-	for (;;) {
+	while (p->go_on != STOP) {
+		const cleat_time until = patience(p, so_far);
 		ssize_t n;
 
-		if (p->go_on == STOP)
-			return 0;
-		if (p->go_on == GO_ON_WHILE_READY && v[1].fd >= 0) {
-			v[1].fd = -1;
-			until = isatty(STDIN_FILENO) ? 0 : cleat_in(GRACE);
-		}
 		wait_for(v, 2, until);
+		if (v[1].revents)
+			answer(&p->sender);
 		if (v[0].revents == 0 && cleat_now() >= until)
 			return 0;
 		if (v[0].revents == 0)
@@ -139,6 +183,7 @@ static ssize_t read_stdin(struct pipe *p, char *buf, size_t len)
 		if (n >= 0 || (errno != EAGAIN && errno != EINTR))
 			return n < 0 ? -errno : n;
 	}
+	return 0;
 }
 
 /* Datagrams go out in short waits, since nothing else can end them; a stream's
@@ -169,11 +214,11 @@ static void end_sending(struct pipe *p)
 	const bool is_over = p->sender.result == PIPE_STUCK ||
 			     (p->sender.result != PIPE_DONE && p->end->dgram);
 
+	p->until = is_over ? 0 : linger_end(p);
+	p->stdin_ended = true; /* before what looks like the peer's end */
 	if (p->end->conn && !p->o->no_shutdown)
 		(void)cleat_shutdown(p->end->conn,
 				     CLEAT_WRITE); /* or it died */
-	p->until = is_over ? 0 : linger_end(p);
-	p->stdin_ended = true;
 	call(&p->receiver);
 }
 
@@ -182,16 +227,18 @@ static void *sender(void *arg)
 	struct pipe *p = arg;
 	struct side *s = &p->sender;
 	char *converted = s->buffer + BUFFER, last = '\0';
+	uint64_t so_far = 0;
 	const size_t most = p->end->dgram ? DGRAM_MAX : BUFFER;
 	const size_t room = p->o->crlf ? most / 2 : most;
 	ssize_t n;
 
 	/* If stdin is a pipe, its usual 64 KiB would cost a tenth in speed. */
 	(void)fcntl(STDIN_FILENO, F_SETPIPE_SZ, PIPE_SIZE);
-	while ((n = read_stdin(p, s->buffer, room)) > 0) {
+	while ((n = read_stdin(p, s->buffer, room, so_far)) > 0) {
 		const char *data = s->buffer;
 		size_t len = (size_t)n;
 
+		so_far += len;
 		if (p->o->crlf) {
 			len = pipe_crlf(converted, data, len, &last);
 			data = converted;
@@ -210,21 +257,39 @@ static void *sender(void *arg)
 
 /* The receiver. */
 
-static int write_stdout(const char *data, size_t len)
+/* Wait for room at stdout, as long as --idle allows; whether there is some. */
+static bool has_room(const struct pipe *p)
 {
 	struct pollfd out = { .fd = STDOUT_FILENO, .events = POLLOUT };
 
-	while (len > 0) {
-		ssize_t n = write(STDOUT_FILENO, data, len);
+	do
+		wait_for(&out, 1, idle_end(p));
+	while (!out.revents && cleat_now() < idle_end(p));
+	return out.revents;
+}
 
-		if (n < 0 && errno == EAGAIN) {
-			wait_for(&out, 1, CLEAT_FOREVER);
-		} else if (n < 0 && errno != EINTR) {
+/* A blocking write cannot be called off.  Where --idle may want to, it is done
+ * in pieces, for which there is room. */
+static int write_stdout(struct pipe *p, const char *data, size_t len)
+{
+	const size_t most = p->o->idle > 0 ? PIPE_BUF : len;
+	bool wait = p->o->idle > 0;
+
+	while (len > 0) {
+		ssize_t n;
+
+		if (wait && !has_room(p))
+			return -ETIMEDOUT;
+		n = write(STDOUT_FILENO, data, len < most ? len : most);
+		if (n < 0 && errno == EAGAIN)
+			wait = true;
+		else if (n < 0 && errno != EINTR)
 			return -errno;
-		} else if (n > 0) {
-			data += n;
-			len -= (size_t)n;
-		}
+		if (n <= 0)
+			continue;
+		data += n;
+		len -= (size_t)n;
+		p->moved = cleat_now();
 	}
 	return 0;
 }
@@ -237,8 +302,8 @@ static bool deliver(struct pipe *p, const void *data, size_t len)
 	note(p, s, '<', data, len);
 	if (p->end->dgram && p->stdin_ended)
 		p->until = linger_end(p);
-	err = write_stdout(data, len);
-	if (err < 0)
+	err = write_stdout(p, data, len);
+	if (err < 0 && !is_idle(p))
 		fail(s, PIPE_STUCK, "standard output: ", cleat_strerror(err));
 	return err == 0;
 }
@@ -266,11 +331,6 @@ static ssize_t try_recv(struct pipe *p)
 	return n;
 }
 
-static cleat_time idle_end(const struct pipe *p)
-{
-	return p->o->idle > 0 ? p->moved + p->o->idle : CLEAT_FOREVER;
-}
-
 /* Wait until the peer may have something, the sender calls or time is up;
  * whether it was the first. */
 static bool wait_for_peer(struct pipe *p)
@@ -279,7 +339,6 @@ static bool wait_for_peer(struct pipe *p)
 		{ .fd = p->receiver.call, .events = POLLIN },
 	};
 	const cleat_time idle = idle_end(p), until = p->until;
-	eventfd_t ignored;
 	unsigned n = 1;
 	bool something = false;
 	int fd;
@@ -293,7 +352,7 @@ static bool wait_for_peer(struct pipe *p)
 		v[i].events = POLLIN;
 	wait_for(v, n, idle < until ? idle : until);
 	if (v[0].revents)
-		(void)eventfd_read(p->receiver.call, &ignored);
+		answer(&p->receiver);
 	for (unsigned i = 1; i < n; i++)
 		something = something || v[i].revents;
 	return something;
@@ -313,12 +372,66 @@ static bool receive(struct pipe *p)
 		fail(s, PIPE_BROKEN, "", cleat_why());
 		return false;
 	}
-	if (cleat_now() >= idle_end(p)) {
-		fail(s, PIPE_BROKEN,
-		     "connection: ", "idle for longer than --idle allows");
-		return false;
+	return !is_idle(p);
+}
+
+/* The peer has ended. */
+
+static void tell_sender(struct pipe *p, enum go_on how)
+{
+	p->go_on = how;
+	call(&p->sender);
+}
+
+static void probe(int fd)
+{
+	/* A unix socket refuses, and needs none: it tells of a peer's close. */
+	(void)cleat_set(fd, CLEAT_KEEPALIVE, 1);
+	(void)cleat_set(fd, CLEAT_KEEPALIVE_IDLE_S, PROBE_S);
+	(void)cleat_set(fd, CLEAT_KEEPALIVE_INTERVAL_S, PROBE_S);
+	(void)cleat_set(fd, CLEAT_KEEPALIVE_COUNT, PROBES);
+}
+
+/* The peer is gone: why that is a failure, or NULL.  After its end TCP reports
+ * a refusal as EPIPE, which is one if it was of something that was sent. */
+static const char *loss(int fd)
+{
+	int left = 0, err = 0;
+	socklen_t len = sizeof(err);
+
+	(void)cleat_get_raw(fd, SOL_SOCKET, SO_ERROR, &err, &len);
+	if (err != 0 && err != EPIPE)
+		return cleat_strerror(err);
+	(void)ioctl(fd, TIOCOUTQ, &left); /* what has no answer: tcp(7) */
+	return left > 0 ? "the peer left before it had all" : NULL;
+}
+
+/* Until the sender has said what it has to say, or nobody is there to hear. */
+static void outlast_sender(struct pipe *p)
+{
+	struct side *s = &p->receiver;
+	const int fd = cleat_conn_fd(p->end->conn);
+	struct pollfd v[] = {
+		{ .fd = s->call, .events = POLLIN },
+		{ .fd = fd, .events = 0 }, /* that tells of its death */
+	};
+
+	p->ended = cleat_now();
+	tell_sender(p, GO_ON_ALONE);
+	probe(fd);
+	while (s->result == PIPE_DONE && !p->stdin_ended && !is_idle(p)) {
+		wait_for(v, 2, idle_end(p));
+		if (v[0].revents)
+			answer(s);
+		if (v[1].revents && !p->stdin_ended) {
+			const char *why = loss(fd);
+
+			if (why)
+				fail(s, PIPE_BROKEN, "connection: ", why);
+			v[1].fd = -1;
+			tell_sender(p, GO_ON_WHILE_READY);
+		}
 	}
-	return true;
 }
 
 /* Both together. */
@@ -337,10 +450,11 @@ static void run(struct pipe *p)
 	goes_on = deliver(p, p->end->first, p->end->first_len);
 	while (goes_on && cleat_now() < p->until)
 		goes_on = receive(p);
-	p->go_on = s->result == PIPE_DONE ? GO_ON_WHILE_READY : STOP;
+	if (s->result == PIPE_DONE && p->end->conn && !p->stdin_ended)
+		outlast_sender(p);
 	if (s->result != PIPE_DONE && p->end->conn)
 		(void)cleat_shutdown(p->end->conn, CLEAT_BOTH); /* or it died */
-	call(&p->sender);
+	tell_sender(p, s->result == PIPE_DONE ? GO_ON_WHILE_READY : STOP);
 	(void)pthread_join(thread, NULL);
 }
 
@@ -359,7 +473,7 @@ static void side_close(struct side *s)
 }
 
 enum pipe_result pipe_run(const struct pipe_end *end,
-			  const struct pipe_options *o, FILE *hex,
+			  const struct pipe_options *o, struct out *hex,
 			  char why[PIPE_WHY_MAX])
 {
 	struct pipe p = {

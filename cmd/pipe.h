@@ -6,12 +6,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 
 #include <cleat/conn.h>
 #include <cleat/dgram.h>
 
 #include "opt.h"
+#include "out.h"
 
 struct pipe_options {
 	bool crlf, no_shutdown;
@@ -62,7 +62,7 @@ enum {
 
 /* pipe_run - copy both ways until it is over.  Stores in WHY what failed. */
 enum pipe_result pipe_run(const struct pipe_end *end,
-			  const struct pipe_options *o, FILE *hex,
+			  const struct pipe_options *o, struct out *hex,
 			  char why[PIPE_WHY_MAX]);
 
 /* pipe_crlf - copy LEN bytes, putting a CR before each LF that has none.  TO

@@ -149,9 +149,12 @@ static void format_event(char *text, size_t len,
 		break;
 	case CLEAT_SERVE_DRAINING:
 		format_time(about, sizeof(about), drain);
-		(void)snprintf(text, len,
-			       "stopping: %u open, with %s to finish",
-			       e->active, about);
+		if (e->active > 0)
+			(void)snprintf(text, len,
+				       "stopping: %u open, with %s to finish",
+				       e->active, about);
+		else
+			(void)snprintf(text, len, "stopping");
 		break;
 	default: /* CLEAT_SERVE_CUT */
 		(void)snprintf(text, len, "stopping: %u open, closing them",
@@ -177,8 +180,17 @@ static void log_event(const struct log *l, const struct cleat_serve_event *e,
 
 struct observer {
 	struct log log;
+	enum cleat_serve_mode mode;
 	int64_t drain;
 };
+
+/* A process that was killed, or crashed, could not tell. */
+static bool has_counts(const struct observer *o,
+		       const struct cleat_serve_event *e)
+{
+	return o->mode != CLEAT_SERVE_PROCESSES ||
+	       (e->error != -ECANCELED && e->error != -ECONNABORTED);
+}
 
 static void on_event(const struct cleat_serve_event *e, void *arg)
 {
@@ -189,7 +201,8 @@ static void on_event(const struct cleat_serve_event *e, void *arg)
 	else if (e->what == CLEAT_SERVE_ACCEPTED)
 		log_accepted(&o->log, e->local, e->peer);
 	else if (e->what == CLEAT_SERVE_ENDED)
-		log_ended(&o->log, e->local, e->peer, e->bytes, e->duration_ns,
+		log_ended(&o->log, e->local, e->peer,
+			  has_counts(o, e) ? &e->bytes : NULL, e->duration_ns,
 			  e->error);
 	else
 		log_event(&o->log, e, o->drain);
@@ -243,7 +256,7 @@ static int open_signals(void)
 static int serve(const struct serve *s, const struct cleat_service *service,
 		 const struct log *log, const struct addr *addrs, int n)
 {
-	struct observer observer = { *log, s->drain };
+	struct observer observer = { *log, s->mode, s->drain };
 	int *fds = NULL;
 	unsigned n_fds = inherited_fds(&fds);
 	const char **texts = texts_of(addrs, n);
@@ -290,7 +303,12 @@ int cmd_serve(int argc, char **argv)
 	struct words words;
 	int n, status = opt_parse(&serve_usage, &s, argc, argv, &words);
 	const struct log log = { "serve", s.log_format, s.quiet };
-	struct answer answer = { s.prefix, s.lines, s.once, false };
+	struct answer answer = {
+		.log = &log,
+		.prefix = s.prefix,
+		.lines = s.lines,
+		.once = s.once,
+	};
 	struct cleat_service service;
 	struct addr *addrs;
 	const char *why;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "services.h"
 
+#include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,10 +26,10 @@ static void finish(struct cleat_conn *c)
 }
 
 /* Datagrams may be lost, so nobody is waited for who does not take his. */
-static void send_dgram(struct cleat_dgram *d, const void *data, size_t len,
-		       const struct cleat_sockaddr *to)
+static int send_dgram(struct cleat_dgram *d, const void *data, size_t len,
+		      const struct cleat_sockaddr *to)
 {
-	(void)cleat_sendto(d, data, len, to, 0);
+	return cleat_sendto(d, data, len, to, 0);
 }
 
 /* echo, where nothing was asked for besides: no buffer, no formatting, so that
@@ -93,11 +95,27 @@ static void answer_stream(struct cleat_conn *c, void *arg)
 	free(answer);
 }
 
+/* Once: whoever sends such datagrams could fill a disk with it. */
+static void warn_too_long(struct answer *a, size_t len)
+{
+	char text[100];
+
+	if (atomic_exchange(&a->has_warned, true))
+		return;
+	(void)snprintf(text, sizeof(text),
+		       "dropped an answer of %zu bytes: too long for a "
+		       "datagram; said once",
+		       len);
+	log_write(a->log, LOG_WARNING, text,
+		  LOG_FIELDS(a->log, "{s:s,s:I}", "event", "dropped", "bytes",
+			     (json_int_t)len));
+}
+
 static void answer_dgram(struct cleat_dgram *d,
 			 const struct cleat_sockaddr *from, void *data,
 			 size_t len, void *arg)
 {
-	const struct answer *a = arg;
+	struct answer *a = arg;
 	const size_t before = strlen(a->prefix);
 	char *both = before > 0 ? malloc(before + len) : NULL;
 
@@ -109,8 +127,9 @@ static void answer_dgram(struct cleat_dgram *d,
 		data = both;
 		len += before;
 	}
-	if (both || before == 0)
-		send_dgram(d, data, len, from);
+	if ((both || before == 0) &&
+	    send_dgram(d, data, len, from) == -EMSGSIZE)
+		warn_too_long(a, len);
 	free(both);
 }
 
@@ -178,7 +197,7 @@ static void chargen_dgram(struct cleat_dgram *d,
 	(void)len;
 	(void)arg;
 	service_chargen(text, n);
-	send_dgram(d, text, n, from);
+	(void)send_dgram(d, text, n, from);
 }
 
 /* daytime, RFC 867, in the form of its first example */
@@ -213,7 +232,7 @@ static void daytime_dgram(struct cleat_dgram *d,
 	(void)data;
 	(void)len;
 	(void)arg;
-	send_dgram(d, text, n, from);
+	(void)send_dgram(d, text, n, from);
 }
 
 static const struct {

@@ -8,11 +8,15 @@
 
 #include <cleat/serve.h>
 
+#include "log.h"
+
 struct answer {
+	const struct log *log; /* for warnings */
 	const char *prefix; /* before each answer; "" for none */
 	bool lines; /* answer each line, not each chunk */
 	bool once; /* one answer for a connection */
 	bool upper; /* set by service_pick() */
+	_Atomic bool has_warned; /* of answers that are too long */
 };
 
 /* service_pick - the service called NAME, to answer as A says.

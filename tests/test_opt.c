@@ -17,6 +17,7 @@
 #include "addr.h"
 #include "cmd.h"
 #include "opt.h"
+#include "out.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -43,7 +44,7 @@ static int free_stderr(void **state)
 /* What was said since the last call. */
 static const char *said(void)
 {
-	static char text[1024];
+	static char text[4096];
 	size_t n;
 
 	rewind(caught);
@@ -280,6 +281,29 @@ static void refused(void **state)
 	}
 }
 
+/* However long the word, the reason stays. */
+static void long_words(void **state)
+{
+	char word[1000];
+
+	(void)state;
+	memset(word, '\033', sizeof(word));
+	for (size_t len = 380; len < sizeof(word); len++) {
+		const char *line, *tail;
+
+		word[len] = '\0';
+		complain("try", "%s: too long", word);
+		word[len] = '\033';
+		line = said();
+		tail = strstr(line, ": too long\n");
+		assert_int_equal(strncmp(line, "cleat try: \\x1b", 15), 0);
+		assert_non_null(tail);
+		assert_int_equal(strlen(tail), strlen(": too long\n"));
+		assert_int_equal(!strstr(line, "..."),
+				 len + strlen(": too long") <= 403);
+	}
+}
+
 /* Addresses. */
 
 /* The addresses of LINE, each followed by a blank, or "" if refused. */
@@ -365,6 +389,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(accepted, catch_stderr,
 						free_stderr),
 		cmocka_unit_test_setup_teardown(refused, catch_stderr,
+						free_stderr),
+		cmocka_unit_test_setup_teardown(long_words, catch_stderr,
 						free_stderr),
 		cmocka_unit_test_setup_teardown(address_words, catch_stderr,
 						free_stderr),

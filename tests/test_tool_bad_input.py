@@ -223,6 +223,23 @@ class Misuse(Case):
                           status=2)
         self.assert_fails("connect", "--hex", "x" * 9999, ANY, status=1)
 
+    def test_long_words_keep_their_reason(self):
+        long = "x" * 5000
+        for argv, reason in (
+                (["connect", "--wait=" + long], "no such option"),
+                (["check", "-w", long, ANY], "not a time; write 300ms or 2s"),
+                (["serve", "echo", "--mode", long, ANY],
+                 "processes or one"),
+                (["serve", long, ANY], "discard chargen daytime"),
+                (["serve", "echo", "--mode", "\x1b" * 5000, ANY],
+                 "processes or one"),
+                (["serve", "echo", "--mode", "\u20ac" * 5000, ANY],
+                 "processes or one"), ([long], "not a command")):
+            with self.subTest(argv):
+                self.assert_fails(*argv, status=2, reason=reason)
+        self.assert_fails("connect", "--hex", f"/{long}", ANY, status=1,
+                          reason="name too long")
+
     def test_many_words(self):
         self.assert_fails("connect", *["127.0.0.1:1"] * 20000, status=2)
         r = run(tool(), "serve", "echo", *["127.0.0.1:x:y"] * 20000)

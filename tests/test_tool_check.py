@@ -10,6 +10,7 @@ import re
 import resource
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
@@ -20,6 +21,31 @@ from support import (
 
 KEYS = {"target", "proto", "state", "address", "port", "rtt_us", "error"}
 MS = r"\d+\.\d ms"
+
+# Leaves itself no port to connect from but those it holds, then runs a program
+# against a server of its own.  With "later" it lets go of one meanwhile.
+NO_PORTS = """
+import socket, struct, subprocess, sys, threading
+try:
+    with open("/proc/sys/net/ipv4/ip_local_port_range", "w") as f:
+        f.write("60000 60003")
+except OSError:
+    sys.exit(77)
+server = socket.create_server(("127.0.0.1", 7), backlog=100)
+held = []
+try:
+    while True:
+        held.append(socket.create_connection(("127.0.0.1", 7)))
+except OSError:
+    pass
+def let_go():
+    held[0].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                       struct.pack("ii", 1, 0))
+    held[0].close()
+if sys.argv[1] == "later":
+    threading.Timer(0.3, let_go).start()
+sys.exit(subprocess.run(sys.argv[2:]).returncode)
+"""
 
 needs_ipv6 = unittest.skipUnless(has_ipv6(), "no IPv6 loopback here")
 needs_own_network = unittest.skipUnless(
@@ -231,14 +257,98 @@ class Many(Case):
                               r.stdout.splitlines()], targets)
             self.assertEqual(r.stdout.count("CLOSED"), 1000)
 
+    def test_each_is_told_as_soon_as_it_is_known(self):
+        for args in [], ["--json"]:
+            with self.subTest(args), open_port() as good, \
+                    silent_port() as slow, \
+                    Program(tool(), "check", *args, "-w", "600s",
+                            f"127.0.0.1:{good}", f"127.0.0.1:{slow}") as p:
+                p.wait_for("open" if args else "OPEN")
+                self.assertTrue(p.out.endswith("\n"))
+                self.assertIsNone(p.process.poll())
+
+
+class Shortage(Case):
+    """What is lacking here says nothing of the target."""
+
+    def limited(self, n, *args):
+        return check(*args, preexec_fn=lambda: resource.setrlimit(
+            resource.RLIMIT_NOFILE, (n, n)))
+
     def test_no_descriptors_for_all(self):
-        """They wait for one another, or say why they could not be tried."""
+        """They wait for one another."""
+        with Peer(read_all) as peer:
+            for n in 12, 20, 100:
+                r = self.limited(n, *[f"127.0.0.1:{peer.port}"] * 400)
+                self.assertEqual((r.stdout.count(" -- OPEN "), r.returncode,
+                                  r.stderr), (400, 0, ""))
+
+    def test_no_descriptors(self):
+        """However few there are, what is said is true."""
+        untried = 0
         with open_port() as port:
-            r = check(*[f"127.0.0.1:{port}"] * 100, preexec_fn=lambda:
-                      resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20)))
-            self.assertEqual(len(r.stdout.splitlines()), 100)
-            self.assertLessEqual(r.stderr.count("\n"), 1)
-            self.assertEqual(r.returncode, int("FILTERED" in r.stdout))
+            targets = f"127.0.0.1:{port}", f"localhost:{port}"
+            for n in range(3, 12):
+                r = self.limited(n, "-w", "200ms", "-4", *targets)
+                if r.returncode == 127:
+                    continue  # not even its libraries
+                said = [line for line in r.stderr.splitlines()
+                        if line.startswith("cleat check: ")]
+                for line in said:
+                    self.assertIn("too many open files", line)
+                self.assertEqual(r.stderr.count("\n"), len(said))
+                found = r.stdout.splitlines()
+                self.assertEqual(r.stdout.count(" -- OPEN "), len(found), r)
+                self.assertEqual(r.returncode, int(bool(said)))
+                untried += any(f": tcp4://{targets[0]}: " in line
+                               or f": {targets[0]}: " in line for line in said)
+                if said and said[0] != ("cleat check: too many open files; "
+                                        "raise ulimit -n"):
+                    self.assertEqual(len(said) + len(found), 2)
+        self.assertGreater(untried, 0)
+
+    def test_in_json_there_is_no_state(self):
+        found = []
+        with open_port() as port:
+            for n in range(3, 12):
+                r = self.limited(n, "-w", "200ms", "--json",
+                                 f"127.0.0.1:{port}")
+                found += map(json.loads, r.stdout.splitlines())
+        untried = [o for o in found if o["state"] != "open"]
+        for o in untried:
+            self.assertEqual(o, {
+                "target": f"127.0.0.1:{port}", "proto": "tcp", "state": None,
+                "address": "127.0.0.1", "port": port, "rtt_us": None,
+                "error": "too many open files; raise ulimit -n"})
+        self.assertTrue(0 < len(untried) < len(found))
+
+    def run_without_ports(self, when, *args):
+        r = run(*OWN_NETWORK, sys.executable, "-c", NO_PORTS, when, tool(),
+                "check", *args, "127.0.0.1:7")
+        if r.returncode == 77:
+            self.skipTest("the range of ports cannot be set here")
+        return r
+
+    @needs_own_network
+    def test_no_ports(self):
+        r = self.run_without_ports("never", "-w", "300ms")
+        self.assert_line(r, "127.0.0.1:7: no port left")
+        self.assertEqual(r.stdout, "")
+
+    @needs_own_network
+    def test_it_is_waited_out(self):
+        r = self.run_without_ports("later", "-w", "60s")
+        self.assert_says(r, rf"127\.0\.0\.1:7 -- OPEN \({MS}\)")
+
+    @needs_own_network
+    def test_no_ipv6_is_no_shortage(self):
+        """Where there is no way there will be none in a second either."""
+        r = run(*OWN_NETWORK, "sh", "-c",
+                'echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6 && '
+                'exec "$@"', "sh", tool(), "check", "-w", "600s", "[::1]:7")
+        if r.returncode == 2:
+            self.skipTest("IPv6 cannot be switched off here")
+        self.assert_says(r, r"\[::1\]:7 -- FILTERED \([a-z ]+\)", status=1)
 
 
 class Json(Case):

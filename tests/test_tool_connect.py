@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import termios
 import threading
@@ -27,6 +28,26 @@ ANY = "127.0.0.1:0"
 MIB = 1 << 20
 HEX_LINE = re.compile(r"([<>]) ([0-9a-f]{8}) +((?:[0-9a-f]{2} +)+)\|(.{1,16})"
                       r"\|\n")
+
+# Runs a client of a peer that answers and closes; stdin stays open.
+FORGETFUL = """
+import socket, subprocess, sys
+try:
+    with open("/proc/sys/net/ipv4/tcp_fin_timeout", "w") as f:
+        f.write("1")
+except OSError:
+    sys.exit(77)
+server = socket.create_server(("127.0.0.1", 7))
+p = subprocess.Popen([sys.argv[1], "connect", "127.0.0.1:7"],
+                     stdin=subprocess.PIPE)
+p.stdin.write(b"request")
+p.stdin.flush()
+s = server.accept()[0]
+s.recv(100)
+s.sendall(b"answer")
+s.close()
+sys.exit(p.wait())
+"""
 
 needs_ipv6 = unittest.skipUnless(has_ipv6(), "no IPv6 loopback here")
 
@@ -293,6 +314,56 @@ class Ends(Case):
             got.wait(DEADLINE)
             self.assertEqual(peer.received, [b"x" * 500000])
 
+    def test_the_peer_half_closes_and_stdin_takes_its_time(self):
+        """Who has spoken may speak again: that is not lost."""
+        def listen_on(sock):
+            sock.shutdown(socket.SHUT_WR)
+            while data := sock.recv(100):
+                peer.received.append(data)
+
+        for address in ("127.0.0.1", 0), self.path("s"):
+            with self.subTest(address), \
+                    Peer(listen_on, address) as peer, \
+                    client(at(peer), stdin=subprocess.PIPE) as p:
+                for piece in b"first\n", b"second\n":
+                    p.stdin.write(piece)
+                    p.stdin.flush()
+                    wait_until(lambda: piece in peer.received, "it")
+                    # Longer than a silent stdin would be waited for.
+                    self.assertRaises(subprocess.TimeoutExpired,
+                                      p.process.wait, 0.8)
+                p.stdin.close()
+                self.assertEqual((p.wait(), p.err), (0, ""))
+
+    def test_the_peer_is_gone(self):
+        """A unix socket tells at once; TCP when it is asked."""
+        def answer(sock):
+            sock.sendall(b"answer " + sock.recv(10))
+
+        with Peer(answer, self.path("s")) as peer, \
+                client(at(peer), stdin=subprocess.PIPE) as p:
+            p.stdin.write(b"request")
+            p.stdin.flush()
+            self.assertEqual(p.wait(), 0)
+            self.assertEqual((p.out, p.err), ("answer request", ""))
+
+    @unittest.skipUnless(has_own_network(), "no network namespace to be had")
+    def test_the_peer_is_gone_and_forgotten(self):
+        """Where that takes a second and not a minute."""
+        r = run(*OWN_NETWORK, sys.executable, "-c", FORGETFUL, tool())
+        if r.returncode == 77:
+            self.skipTest("the time cannot be set here")
+        self.assert_done(r, "answer")
+
+    def test_what_is_said_to_who_is_gone_is_lost(self):
+        with Peer(say_and_end) as peer, \
+                client(at(peer), stdin=subprocess.PIPE) as p:
+            p.wait_for("hello")
+            p.stdin.write(b"lost")
+            p.stdin.flush()
+            self.assertEqual(p.wait(), 1)
+            self.assert_line(p.err, "left before it had all|broken pipe")
+
     def test_no_shutdown(self):
         def handle(sock):
             peer.received.append(sock.recv(10))
@@ -357,6 +428,42 @@ class Ends(Case):
             r = run(tool(), "connect", "--idle", "500ms", at(peer), stdin=zero)
             self.assertEqual(r.returncode, 1)
             self.assert_line(r.stderr, "idle")
+
+    def test_idle_while_nobody_reads_stdout(self):
+        gone = threading.Event()
+        self.addCleanup(gone.set)
+
+        def handle(sock):
+            with contextlib.suppress(OSError):
+                sock.sendall(b"x" * MIB)
+                gone.wait(DEADLINE)
+
+        get, put = os.pipe()
+        self.addCleanup(os.close, get)
+        self.addCleanup(os.close, put)
+        with Peer(handle) as peer:
+            self.assert_fails("--idle", "500ms", at(peer), stdout=put,
+                              reason="idle")
+
+    def test_idle_after_the_peer_has_ended(self):
+        """It half-closes, and does not read what it is sent then."""
+        gone = threading.Event()
+        self.addCleanup(gone.set)
+
+        def handle(sock):
+            sock.shutdown(socket.SHUT_WR)
+            gone.wait(DEADLINE)
+
+        with Peer(handle) as peer, open("/dev/zero", "rb") as zero:
+            self.assert_fails("--idle", "500ms", at(peer), stdin=zero,
+                              reason="idle")
+
+    def test_idle_keeps_up(self):
+        """What it writes in pieces is the same, and soon there."""
+        data = os.urandom(4 * MIB)
+        with Peer(echo) as peer:
+            r = run(tool(), "connect", "--idle", "10s", at(peer), input=data)
+            self.assert_done(r, data)
 
     def test_idle_spares_who_talks(self):
         def handle(sock):
@@ -588,7 +695,11 @@ class Files(Case):
             self.assert_fails("--hex", "/nonexistent/dump", at(peer),
                               reason="/nonexistent/dump: no such file")
             self.assert_fails("--hex", "/dev/full", at(peer), input="x",
-                              reason="/dev/full: ")
+                              reason="/dev/full: no space left")
+            # More than is kept back, so that it fails before the end.
+            self.assert_fails("--hex", "/dev/full", at(peer),
+                              input="x" * 100000,
+                              reason="/dev/full: no space left")
             self.assert_fails("--hex", "", at(peer), reason="no such file")
 
 

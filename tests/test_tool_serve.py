@@ -340,6 +340,25 @@ class Services(Case):
                     s.send(data)
                     self.assertEqual(s.recv(1000), b"ACK: " + data)
 
+    def test_answers_longer_than_a_datagram(self):
+        """One warning for all of them, and the rest goes on."""
+        for args in [], ["-q", "--mode", "threads"]:
+            with self.subTest(args), \
+                    socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
+                own.bind(("127.0.0.1", 0))
+                with activated([own], "echo", "--prefix", "ACK: ",
+                               *args) as p, \
+                        dial("udp://127.0.0.1:%d" % own.getsockname()[1]) as s:
+                    s.send(b"x" * 65503)
+                    p.wait_for("WARNING")
+                    s.send(b"x" * 65503)
+                    s.send(b"x" * 65502)
+                    self.assertEqual(s.recv(70000), b"ACK: " + b"x" * 65502)
+                    self.assert_stops(p)
+                    self.assertRegex(p.err, " - WARNING - serve - [^\n]*65508")
+                    self.assertEqual(p.err.count("WARNING"), 1)
+                    self.assert_log(p)
+
     def test_prefix_of_pieces(self):
         with serve("echo", "--prefix=ACK: ", ANY) as p, connect(p.port) as s:
             for _ in range(3):
@@ -625,8 +644,16 @@ class Limits(Case):
                 self.assertEqual(exchange(s, b"x"), b"x")
 
     def test_idle_ends_who_does_not_read(self):
-        with serve("chargen", "--idle", "300ms", ANY) as p, connect(p.port):
-            wait_until(lambda: ended(p), "the end")
+        """And does it in time: not that of a second or third such wait."""
+        for service in "chargen", "echo":
+            with self.subTest(service), \
+                    serve(service, "--idle", "1500ms", ANY) as p, \
+                    connect(p.port) as s:
+                if service == "echo":
+                    self.assertLess(fill(s, b"x" * 65536), MUCH)
+                start = time.monotonic()
+                wait_until(lambda: ended(p), "the end")
+                self.assertLess(time.monotonic() - start, 2.9)
 
     def test_lifetime(self):
         for mode in MODES:
@@ -959,6 +986,10 @@ class Stopping(Case):
                     self.assert_stops(p)
                     self.assertGreater(time.monotonic() - start, 0.25)
                     self.assertTrue(is_ended(s))
+                    # With what has passed; but who is killed cannot tell.
+                    self.assertEqual(
+                        (p.err.count(" ended "), len(ended(p))),
+                        (1, mode != "processes"), p.err)
                     self.assert_log(p)
 
     def test_a_second_signal_ends_it_at_once(self):
