@@ -11,6 +11,29 @@
 
 #include "cmd.h"
 
+/* What has no shape of its own, but moves, joins or hides what has: the general
+ * category Cf of Unicode, and its separators of lines and paragraphs. */
+static bool is_format(const unsigned char *s, size_t len)
+{
+	static const struct {
+		unsigned first, last;
+	} ranges[] = {
+		{ 0xad, 0xad },       { 0x600, 0x605 },   { 0x61c, 0x61c },
+		{ 0x180e, 0x180e },   { 0x200b, 0x200f }, { 0x2028, 0x202e },
+		{ 0x2060, 0x206f },   { 0xfeff, 0xfeff }, { 0xfff9, 0xfffb },
+		{ 0xe0000, 0xe0fff },
+	};
+	unsigned point = s[0] & (0x7fu >> len);
+
+	for (size_t i = 1; i < len; i++)
+		point = point << 6 | (s[i] & 0x3f);
+	for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
+		if (point >= ranges[i].first && point <= ranges[i].last)
+			return true;
+	}
+	return false;
+}
+
 /* How many bytes at S are one printable character of UTF-8 (RFC 3629); 0 if
  * they are none.  S ends with NUL, which no sequence goes over. */
 static size_t printable(const unsigned char *s)
@@ -45,7 +68,7 @@ static size_t printable(const unsigned char *s)
 		if (s[i] < 0x80 || s[i] > 0xbf)
 			return 0;
 	}
-	return len;
+	return is_format(s, len) ? 0 : len;
 }
 
 size_t out_escape(char *to, size_t len, const char *text)

@@ -35,9 +35,9 @@ int out_flush(const char *command);
 /* out_line - LEN bytes to FD in one write(2), which threads cannot split. */
 void out_line(int fd, const char *line, size_t len);
 
-/* out_escape - TEXT without what would act on a terminal: control characters
- * and bytes that are not UTF-8 become \xNN.  Cut to fit LEN, with its NUL.
- * Returns the length. */
+/* out_escape - TEXT without what would act on a terminal: control and format
+ * characters, and bytes that are not UTF-8, become \xNN.  Cut to fit LEN, with
+ * its NUL.  Returns the length. */
 size_t out_escape(char *to, size_t len, const char *text);
 
 /* out_has_colour - whether F is a terminal, and NO_COLOR is not set. */

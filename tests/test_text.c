@@ -41,6 +41,12 @@ static void escapes(void **state)
 		  "2J",
 		  "\\xc2\\x9b2J" }, /* CSI, in one character */
 		{ "\xff\xfe", "\\xff\\xfe" },
+		{ "a\xe2\x80\xae"
+		  "b",
+		  "a\\xe2\\x80\\xaeb" }, /* U+202E turns the line round */
+		{ "\xe2\x80\xa8", "\\xe2\\x80\\xa8" }, /* U+2028 ends it */
+		{ "\xc2\xad", "\\xc2\\xad" }, /* U+00AD, seen by nobody */
+		{ "\xf3\xa0\x81\xa1", "\\xf3\\xa0\\x81\\xa1" }, /* U+E0061 */
 	};
 
 	(void)state;
