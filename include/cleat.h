@@ -15,6 +15,7 @@
 #include <cleat/error.h>
 #include <cleat/fiber.h>
 #include <cleat/frame.h>
+#include <cleat/inspect.h>
 #include <cleat/options.h>
 #include <cleat/serve.h>
 #include <cleat/time.h>

@@ -107,9 +107,21 @@ CALL(int, epoll_wait, EINTR, (fd, v, n, ms), int fd, struct epoll_event *v, int 
 CALL(int, mprotect, ENOMEM, (at, len, p), void *at, size_t len, int p)
 /* clang-format on */
 
-/* With 64-bit file offsets, as they are anyway here, glibc knows these two by
+/* With 64-bit file offsets, as they are anyway here, glibc knows these by
  * another name; musl does not.
  */
+
+DECLARE(int, openat, int dir, const char *path, int flags)
+{
+	if (is_due(FAULT_ERROR, "openat")) {
+		errno = EMFILE;
+		return -1;
+	}
+	return __real_openat(dir, path, flags); /* none of those creates */
+}
+
+int __wrap_openat64(int dir, const char *path, int flags)
+	__attribute__((alias("__wrap_openat")));
 
 DECLARE(void *, mmap, void *at, size_t len, int prot, int flags, int fd,
 	off_t off)

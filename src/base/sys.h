@@ -48,6 +48,12 @@ int sys_epoll_ctl(int epoll, int op, int fd, struct epoll_event *e);
 int sys_epoll_wait(int epoll, struct epoll_event *v, int n, cleat_time until);
 void sys_close(int fd);
 
+/* Files, by a path relative to the directory DIR, or AT_FDCWD. */
+int sys_openat(int dir, const char *path, int flags);
+ssize_t sys_readlinkat(int dir, const char *path, char *buf, size_t len);
+/* Entries of a directory, as getdents64(2) packs them: bytes, 0 at the end. */
+ssize_t sys_getdents(int fd, void *buf, size_t len);
+
 pid_t sys_fork(void);
 int sys_pidfd_open(pid_t pid); /* Linux 5.3 */
 /* Wait for a child to end, or with WNOHANG look: its id, or 0 (not yet). */

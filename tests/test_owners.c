@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: MIT */
+/* Whose sockets are, also while processes come and go; and snapshots when
+ * memory or descriptors run out.
+ */
+#include "inspect.h"
+
+#include <sys/resource.h>
+
+#include "fault.h"
+#include "inspect/owners.h"
+
+static void many_owners(void)
+{
+	int fd = listening("127.0.0.1", 0), twin = keep(dup(fd));
+	pid_t children[5];
+	const struct cleat_socket *k;
+
+	for (size_t i = 0; i < COUNT(children); i++)
+		children[i] = start_child("child");
+	take(NULL);
+	k = get(fd);
+	assert_int_equal(k->n_owners, 2 * (COUNT(children) + 1));
+	for (unsigned i = 0; i < k->n_owners; i++) {
+		const struct cleat_owner *o = &k->owners[i];
+
+		assert_string_equal(o->command, o->pid == getpid()
+							? "test_owners"
+							: "child");
+		assert_int_equal(o->fd, i % 2 ? twin : fd);
+		if (i > 0)
+			assert_true(o[-1].pid <= o->pid);
+	}
+	for (size_t i = 0; i < COUNT(children); i++)
+		end_child(children[i]);
+	take(NULL);
+	assert_int_equal(get(fd)->n_owners, 2);
+}
+
+static void no_owners(void)
+{
+	const struct cleat_query q = { .owners = CLEAT_OFF };
+	int fd = listening("127.0.0.1", 0);
+
+	take(&q);
+	assert_int_equal(get(fd)->n_owners, 0);
+	assert_int_equal(snap->hidden, 0);
+}
+
+static void command_names(void)
+{
+	static const char *const names[] = {
+		"two words",       "(sd-pam)",    "a)b (c",   "\n",
+		"line\nline",      "\033[31mred", "\x7f\xff", "",
+		"fifteen letters", " x\n\n",
+	};
+	int fd = listening("127.0.0.1", 0);
+
+	for (size_t i = 0; i < COUNT(names); i++) {
+		pid_t c = start_child(names[i]);
+		const struct cleat_socket *k;
+
+		take(NULL);
+		k = get(fd);
+		assert_int_equal(k->n_owners, 2);
+		assert_string_equal(k->owners[k->owners[0].pid != c].command,
+				    names[i]);
+		end_child(c);
+	}
+}
+
+/* A descriptor that is in flight is nobody's. */
+static void hidden(void)
+{
+	int fd[2], away = listening("127.0.0.1", 0);
+	unsigned inode = inode_of(away);
+	union {
+		struct cmsghdr align;
+		char buf[CMSG_SPACE(sizeof(int))];
+	} control = { .align = { .cmsg_level = SOL_SOCKET,
+				 .cmsg_type = SCM_RIGHTS,
+				 .cmsg_len = CMSG_LEN(sizeof(int)) } };
+	struct iovec v = { (char[1]){ 'x' }, 1 };
+	struct msghdr m = { .msg_iov = &v,
+			    .msg_iovlen = 1,
+			    .msg_control = &control,
+			    .msg_controllen = sizeof(control) };
+	size_t found = 0;
+
+	memcpy(CMSG_DATA(&control.align), &away, sizeof(int));
+	take(NULL);
+	assert_int_equal(snap->hidden, 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd),
+			 0);
+	assert_int_equal(sendmsg(fd[0], &m, 0), 1);
+	leave(away);
+	keep(fd[0]);
+	keep(fd[1]);
+	take(NULL);
+	assert_int_equal(snap->hidden, 1);
+	for (size_t i = 0; i < snap->n; i++) {
+		if (snap->v[i].inode != inode)
+			continue;
+		assert_int_equal(snap->v[i].n_owners, 0);
+		found++;
+	}
+	assert_int_equal(found, 1);
+}
+
+/* Another user sees the sockets, but not whose they are: 0 if so. */
+static int look_as_nobody(unsigned inode, uid_t uid)
+{
+	struct cleat_sockets *s;
+
+	if (setresuid(65534, 65534, 65534) < 0)
+		return 77;
+	if (cleat_sockets_new(&s, NULL) < 0)
+		return 1;
+	for (size_t i = 0; i < s->n; i++) {
+		const struct cleat_socket *k = &s->v[i];
+
+		if (k->inode == inode)
+			return k->n_owners == 0 && k->uid == uid &&
+					       s->hidden > 0
+				       ? 0
+				       : 2;
+	}
+	return 3;
+}
+
+static void as_nobody(void)
+{
+	const int fd = listening("127.0.0.1", 0);
+	const unsigned inode = inode_of(fd);
+	const uid_t uid = getuid();
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		close(fd);
+		_exit(look_as_nobody(inode, uid));
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (WEXITSTATUS(status) == 77)
+		skip();
+	assert_int_equal(status, 0);
+}
+
+/* Forks and ends children for as long as it is let, each with all that this
+ * process has.
+ */
+static void churn_processes(void)
+{
+	const pid_t parent = getppid();
+
+	while (getppid() == parent) {
+		pid_t pid = fork();
+
+		if (pid == 0)
+			_exit(0);
+		(void)waitpid(pid, NULL, 0);
+	}
+}
+
+static void vanishing(void)
+{
+	int fd = listening("127.0.0.1", 0);
+	pid_t pids[3];
+
+	for (size_t i = 0; i < COUNT(pids); i++) {
+		pids[i] = fork();
+		if (pids[i] == 0) {
+			churn_processes();
+			_exit(0);
+		}
+	}
+	for (int i = 0; i < 100; i++) {
+		const struct cleat_socket *k;
+		unsigned mine = 0;
+
+		take(NULL);
+		k = get(fd);
+		for (unsigned n = 0; n < k->n_owners; n++)
+			mine += k->owners[n].pid == getpid() &&
+				k->owners[n].fd == fd;
+		assert_int_equal(mine, 1);
+	}
+	for (size_t i = 0; i < COUNT(pids); i++)
+		end_child(pids[i]);
+}
+
+/* More processes than one walker takes. */
+static void many_processes(void)
+{
+	int fd = listening("127.0.0.1", 0);
+	pid_t children[40];
+
+	for (size_t i = 0; i < COUNT(children); i++)
+		children[i] = start_child("child");
+	take(NULL);
+	assert_int_equal(get(fd)->n_owners, COUNT(children) + 1);
+	assert_int_equal(snap->hidden, 0);
+	for (size_t i = 0; i < COUNT(children); i++)
+		end_child(children[i]);
+}
+
+static void *take_many(void *arg)
+{
+	const struct cleat_query q = { .kinds = CLEAT_KIND_TCP };
+	int fd = *(const int *)arg;
+
+	for (int i = 0; i < 20; i++) {
+		struct cleat_sockets *s;
+		size_t n = 0;
+
+		if (cleat_sockets_new(&s, &q) < 0)
+			return arg;
+		for (size_t k = 0; k < s->n; k++)
+			n += s->v[k].inode == inode_of(fd) &&
+			     s->v[k].n_owners == 1;
+		cleat_sockets_free(s);
+		if (n != 1)
+			return arg;
+	}
+	return NULL;
+}
+
+static void on_many_threads(void)
+{
+	int fd = listening("127.0.0.1", 0);
+	pthread_t threads[4];
+	void *failed;
+
+	for (size_t i = 0; i < COUNT(threads); i++)
+		assert_int_equal(
+			pthread_create(&threads[i], NULL, take_many, &fd), 0);
+	for (size_t i = 0; i < COUNT(threads); i++) {
+		assert_int_equal(pthread_join(threads[i], &failed), 0);
+		assert_null(failed);
+	}
+}
+
+static void links(void)
+{
+	static const struct {
+		const char *link;
+		unsigned want;
+	} cases[] = {
+		{ "socket:[123]", 123 },
+		{ "socket:[4294967295]", 4294967295u },
+		{ "socket:[4294967296]", 0 },
+		{ "socket:[99999999999999999999999]", 0 },
+		{ "socket:[0]", 0 },
+		{ "socket:[]", 0 },
+		{ "socket:[12", 0 },
+		{ "socket:[12]]", 0 },
+		{ "socket:[1x]", 0 },
+		{ "socket:", 0 },
+		{ "socket:[", 0 },
+		{ "pipe:[123]", 0 },
+		{ "/dev/null", 0 },
+		{ "", 0 },
+	};
+
+	for (size_t i = 0; i < COUNT(cases); i++)
+		assert_int_equal(
+			cleat__link_inode(cases[i].link, strlen(cases[i].link)),
+			cases[i].want);
+}
+
+/* What can fail, does */
+
+static int scenario(void)
+{
+	struct cleat_sockets *s = NULL;
+	int err = cleat_sockets_new(&s, NULL);
+
+	if (err < 0) {
+		assert_null(s);
+		assert_non_null(strstr(cleat_why(), "list sockets: "));
+	}
+	cleat_sockets_free(s);
+	return err;
+}
+
+/* Sockets and processes enough for every path there is. */
+static void faults(void)
+{
+	pid_t children[40];
+	struct both_left before;
+	unsigned long n = 0;
+	const char *failed;
+
+	for (int i = 0; i < 40; i++)
+		keep(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+	for (size_t i = 0; i < COUNT(children); i++)
+		children[i] = start_child("child");
+	before = both_count();
+	do {
+		long live = fault_live();
+		int err;
+
+		fault_arm(FAULT_ERROR, ++n);
+		err = scenario();
+		failed = fault_disarm();
+		if (err < 0 && !failed)
+			fail_msg("%d for no reason", err);
+		if (fault_live() != live)
+			fail_msg("%ld blocks left after %s (call %lu) failed",
+				 fault_live() - live, failed, n);
+		both_assert_nothing_left(before);
+	} while (failed);
+	assert_true(n > 10);
+	for (size_t i = 0; i < COUNT(children); i++)
+		end_child(children[i]);
+}
+
+/* Without a descriptor to spare nothing could be told: that is an error. */
+static void no_descriptors(void)
+{
+	struct rlimit old, few;
+	struct cleat_sockets *s;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	few = old;
+	few.rlim_cur = (rlim_t)new_socket(AF_INET, SOCK_STREAM) + 1;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	assert_int_equal(cleat_sockets_new(&s, NULL), -EMFILE);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	assert_string_equal(
+		cleat_why(),
+		"list sockets: too many open files; raise ulimit -n");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		EITHER(many_owners),    EITHER(no_owners),
+		ALONE(command_names),   EITHER(hidden),
+		ALONE(as_nobody),       ALONE(vanishing),
+		EITHER(many_processes), ALONE(on_many_threads),
+		ALONE(links),           ALONE(faults),
+		EITHER(no_descriptors),
+	};
+
+	if (!in_own_namespace()) {
+		puts("skipped: no network namespace of its own to be had");
+		return 77;
+	}
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
