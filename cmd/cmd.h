@@ -15,11 +15,17 @@ enum {
 int cmd_check(int argc, char **argv);
 int cmd_connect(int argc, char **argv);
 int cmd_listen(int argc, char **argv);
+int cmd_ports(int argc, char **argv);
 int cmd_serve(int argc, char **argv);
+int cmd_who(int argc, char **argv);
+int cmd_why(int argc, char **argv);
 
 extern const struct usage check_usage;
 extern const struct usage connect_usage;
 extern const struct usage listen_usage;
+extern const struct usage ports_usage;
 extern const struct usage serve_usage;
+extern const struct usage who_usage;
+extern const struct usage why_usage;
 
 #endif

@@ -13,6 +13,7 @@
 
 #include "addr.h"
 #include "cmd.h"
+#include "explain.h"
 #include "hex.h"
 #include "log.h"
 #include "out.h"
@@ -65,6 +66,12 @@ static int fail(const char *why)
 	return STATUS_FAILED;
 }
 
+static int fail_to_bind(const struct addr *on, int err)
+{
+	explain_bind("listen", on, 1, err);
+	return STATUS_FAILED;
+}
+
 static enum pipe_result run_conn(const struct listen *o, struct cleat_conn *c,
 				 struct out *hex)
 {
@@ -112,10 +119,10 @@ static int listen_stream(const struct listen *o, const struct addr *on,
 {
 	struct cleat_listener *l = NULL;
 	struct cleat_sockaddr local;
-	int status;
+	int status = cleat_listen(&l, on->text, NULL);
 
-	if (cleat_listen(&l, on->text, NULL) < 0)
-		return fail(cleat_why());
+	if (status < 0)
+		return fail_to_bind(on, status);
 	for (unsigned i = 0; cleat_listener_local(l, i, &local) == 0; i++)
 		log_listening(&logger, on->parsed.proto, &local);
 	do
@@ -159,10 +166,10 @@ static int listen_dgram(const struct listen *o, const struct addr *on,
 {
 	struct cleat_dgram *d = NULL;
 	struct cleat_sockaddr local;
-	int status;
+	int status = cleat_dgram_open(&d, on->text, NULL, NULL, CLEAT_FOREVER);
 
-	if (cleat_dgram_open(&d, on->text, NULL, NULL, CLEAT_FOREVER) < 0)
-		return fail(cleat_why());
+	if (status < 0)
+		return fail_to_bind(on, status);
 	for (unsigned i = 0; cleat_dgram_local(d, i, &local) == 0; i++)
 		log_listening(&logger, on->parsed.proto, &local);
 	status = run_dgram(o, d, hex);

@@ -13,6 +13,7 @@
 #include "cmd.h"
 #include "out.h"
 
+/* clang-format off */
 static const struct command {
 	const struct usage *usage;
 	int (*run)(int argc, char **argv);
@@ -21,7 +22,11 @@ static const struct command {
 	{ &connect_usage, cmd_connect },
 	{ &listen_usage, cmd_listen },
 	{ &check_usage, cmd_check },
+	{ &ports_usage, cmd_ports },
+	{ &who_usage, cmd_who },
+	{ &why_usage, cmd_why },
 };
+/* clang-format on */
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
@@ -98,6 +103,9 @@ static int help(const char *name)
 	       "  cleat connect 127.0.0.1:35555\n"
 	       "  cleat listen :8080 > file\n"
 	       "  cleat check --wait 30s db:5432 -- ./start\n"
+	       "  cleat ports 8080\n"
+	       "  cleat who 8080\n"
+	       "  cleat why :80\n"
 	       "\n"
 	       "cleat COMMAND --help says more; cleat --version says which "
 	       "this is.\n");

@@ -83,6 +83,19 @@ struct parse {
 	bool wants_help;
 };
 
+/* Set option O, whose value may be left out, from the next word if that is one;
+ * if not, that is an operand. */
+static bool set_optional(struct parse *p, const struct opt *o)
+{
+	void *to = p->to + o->offset;
+
+	if (*p->next && !o->parse(to, *p->next))
+		p->next++;
+	else
+		(void)o->parse(to, NULL); /* its default, which is good */
+	return true;
+}
+
 /* Set option O, written as the first LEN bytes of SPELLING, to VALUE or, where
  * that is NULL, to the next word. */
 static bool set(struct parse *p, const struct opt *o, const char *spelling,
@@ -94,6 +107,8 @@ static bool set(struct parse *p, const struct opt *o, const char *spelling,
 		*(bool *)(p->to + o->offset) = true;
 		return true;
 	}
+	if (!value && o->arg[0] == '[')
+		return set_optional(p, o);
 	if (!value)
 		value = *p->next ? *p->next++ : NULL;
 	if (!value) {

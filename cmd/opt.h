@@ -5,7 +5,8 @@
 
 #include <stddef.h>
 
-/* Reads TEXT into *TO.  Returns NULL, or why it cannot be read. */
+/* Reads TEXT into *TO; NULL is a value that is left out, where it may be.
+ * Returns NULL, or why it cannot be read. */
 typedef const char *opt_parser(void *to, const char *text);
 
 struct opt {
@@ -13,7 +14,8 @@ struct opt {
 	const char *name; /* NULL ends the table */
 	opt_parser *parse; /* NULL: a switch, which sets a bool */
 	size_t offset; /* of what is set, in the command's options */
-	const char *arg; /* what --help calls its value */
+	const char *arg; /* what --help calls its value; [VALUE] may be left
+			  * out, and is then the next word if that is one */
 	const char *help; /* one line, or several */
 };
 

@@ -17,6 +17,7 @@
 
 #include "addr.h"
 #include "cmd.h"
+#include "explain.h"
 #include "log.h"
 #include "out.h"
 #include "services.h"
@@ -285,10 +286,13 @@ static int serve(const struct serve *s, const struct cleat_service *service,
 		status = STATUS_MISUSED;
 	} else if (!texts || o.stop_fd < 0) {
 		complain("serve", "%s", cleat_strerror(errno));
-	} else if (cleat_serve(service, &o) < 0) {
-		complain("serve", "%s", cleat_why());
 	} else {
-		status = STATUS_DONE;
+		int err = cleat_serve(service, &o);
+
+		if (err < 0)
+			explain_bind("serve", addrs, n, err);
+		else
+			status = STATUS_DONE;
 	}
 	if (o.stop_fd >= 0)
 		(void)close(o.stop_fd);
