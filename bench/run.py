@@ -12,11 +12,13 @@ import pathlib
 import platform
 import resource
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
+
+from measure import Broke, middle, ratio, show, table, timed
+from ports import run_ports
 
 HERE = pathlib.Path(__file__).resolve().parent
 DEBIAN_PYTHON = "/usr/bin/python3"
@@ -35,10 +37,6 @@ CORE = max(os.sched_getaffinity(0))
 ECHO_SERVERS = ["cleat", "raw_epoll", "libuv", "libevent", "go", "asyncio"]
 CONN_SERVERS = ["cleat", "raw_epoll", "libuv", "go"]
 IDLE_SERVERS = ["cleat", "raw_epoll", "libuv", "go", "asyncio"]
-
-
-class Broke(Exception):
-    """A contender failed; the others are measured all the same."""
 
 
 # Programs
@@ -233,36 +231,6 @@ class Bench:
         target = f"<= {most}" if most is not None else f">= {least}"
         self.figures.append({"what": what, "target": target,
                              "measured": measured, "ok": ok})
-
-
-# Sums
-
-
-def middle(runs, key):
-    return statistics.median(run[key] for run in runs)
-
-
-def ratio(found, name, other, key="us"):
-    """NAME to OTHER: the median of those taken together; None without both."""
-    if name not in found or other not in found:
-        return None
-    return statistics.median(
-        a[key] / b[key] for a, b in zip(found[name], found[other]))
-
-
-def show(value, digits=2):
-    return "-" if value is None else f"{value:.{digits}f}"
-
-
-def table(title, head, rows):
-    print(f"\n{title}\n")
-    widths = [max(len(row[i]) for row in [head, *rows])
-              for i in range(len(head))]
-    for row in [head, *rows]:
-        first = row[0].ljust(widths[0])
-        rest = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:])]
-        print("  ".join([first, *rest]))
-    sys.stdout.flush()
 
 
 # Echo
@@ -529,25 +497,14 @@ def check_commands(bench, port):
             for name, command in commands.items() if shutil.which(command[0])}
 
 
-def check_once(command, quiet):
-    start = time.perf_counter()
-    pid = os.posix_spawn(command[0], command, os.environ, file_actions=quiet)
-    status = os.waitpid(pid, 0)[1]
-    if status != 0:
-        raise Broke(f"{' '.join(command)}: status {status:#x}")
-    return {"ms": (time.perf_counter() - start) * 1e3}
-
-
 def run_check(bench):
-    quiet = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0)
-             for fd in range(3)]
     runs = min(CHECK_RUNS, 50 if bench.args.quick else CHECK_RUNS)
     with Server(bench.commands["raw_epoll"]) as server:
         commands = check_commands(bench, server.port)
         found = {name: [] for name in commands}
         for _ in range(runs):
             for name, command in commands.items():
-                found[name].append(check_once(command, quiet))
+                found[name].append(timed(command))
     table(f"Check of one open port: wall time, median of {runs}", ["", "ms"],
           [[name, show(middle(took, "ms"))] for name, took in found.items()])
     cleat = found.get("cleat check")
@@ -595,7 +552,7 @@ def print_figures(figures):
 
 def options():
     parts = {"echo": run_echo, "conn": run_conn, "idle": run_idle,
-             "pipe": run_pipe, "check": run_check}
+             "pipe": run_pipe, "check": run_check, "ports": run_ports}
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("build", type=pathlib.Path, nargs="?",
                         default=HERE.parent / "build",
