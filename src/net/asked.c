@@ -100,13 +100,13 @@ static void put(struct msghdr *m, union cleat__control *control, int level,
 		int type, const void *data, size_t len)
 {
 	control->head = (struct cmsghdr){
-		.cmsg_len = CMSG_LEN(len),
+		.cmsg_len = (socklen_t)CMSG_LEN(len),
 		.cmsg_level = level,
 		.cmsg_type = type,
 	};
 	memcpy(CMSG_DATA(&control->head), data, len);
 	m->msg_control = control;
-	m->msg_controllen = CMSG_SPACE(len);
+	m->msg_controllen = (socklen_t)CMSG_SPACE(len);
 }
 
 void cleat__asked_answer(struct cleat_dgram *d, unsigned i,
