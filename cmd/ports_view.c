@@ -225,7 +225,7 @@ int view_compare(struct view *both, const struct ports *o,
 					    : order(&old->v[i], &now->v[j]);
 		struct row row = d < 0 ? old->v[i] : now->v[j];
 
-		row.mark = d < 0 ? '-' : d > 0 ? '+' : ' ';
+		row.mark = " +-"[(d > 0) + 2 * (d < 0)];
 		err = view_add(both, row);
 		i += d <= 0;
 		j += d >= 0;
