@@ -575,12 +575,18 @@ static bool has_full(const struct cleat_lookup *l)
 	return false;
 }
 
-/* Of any of several, some may be full; of one, the answer itself says so. */
+/* Of any of several, some may be full; of one, the answer itself says so.  What
+ * a connection receives, if only half open, nobody accepts.
+ */
 static bool expects_silence(const struct cleat_lookup *l)
 {
+	const struct cleat_socket *s = l->receivers;
+
 	return l->answer == CLEAT_ANSWER_DROPPED ||
 	       l->answer == CLEAT_ANSWER_UNREACHABLE ||
-	       (l->answer == CLEAT_ANSWER_ANY_OF && has_full(l));
+	       (l->answer == CLEAT_ANSWER_ANY_OF && has_full(l)) ||
+	       (l->n_receivers == 1 && s->type == SOCK_STREAM &&
+		s->state != CLEAT_STATE_LISTEN);
 }
 
 /* Whoever has got it, does L say so? */
@@ -773,6 +779,14 @@ static bool has_udp_group(const struct cleat_lookup *l)
 	return false;
 }
 
+static bool is_wildcard(const struct cleat_sockaddr *sa)
+{
+	if (sa->any.sa_family == AF_INET)
+		return sa->in.sin_addr.s_addr == 0;
+	return IN6_IS_ADDR_UNSPECIFIED(&sa->in6.sin6_addr) ||
+	       (is_mapped(sa) && sa->in6.sin6_addr.s6_addr32[3] == 0);
+}
+
 /* NEXT is the answer once the receivers of L are gone. */
 static void compare_next(const struct cleat_probe *p,
 			 const struct cleat_lookup *l,
@@ -788,11 +802,15 @@ static void compare_next(const struct cleat_probe *p,
 			disagree(p, l, "%s was not in the shadow",
 				 text_of(&b[i].local));
 	}
+	/* An address before a wildcard, always. */
+	if (is_wildcard(&a->local) != is_wildcard(&b->local))
+		disagree(p, l, "%s is next", text_of(&b->local));
 	/* Which of a group is the kernel's choice: but it is this group. */
 	if (!has_udp_group(l) &&
 	    (a->family != b->family || a->device != b->device ||
 	     strcmp(text_of(&a->local), text_of(&b->local)) != 0))
-		disagree(p, l, "%s is next", text_of(&b->local));
+		disagree(p, l, "%s, device %u, is next", text_of(&b->local),
+			 b->device);
 	cases++;
 }
 

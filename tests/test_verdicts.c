@@ -112,6 +112,30 @@ static void one_answers(void)
 	has(answer->explanation, "nobody else would take it");
 }
 
+/* Listeners that share a port: a bound device weighs nothing, the newest of
+ * IPv4 comes first.
+ */
+static void newest_is_next(void)
+{
+	struct cleat_sockaddr sa = at("0.0.0.0", 82);
+	int fd = new_socket(AF_INET, SOCK_STREAM);
+
+	set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "lo", 2),
+			 0);
+	bind_to(fd, sa);
+	assert_int_equal(listen(fd, 5), 0);
+	shared(SOCK_STREAM, "0.0.0.0", 82);
+	ask(SOCK_STREAM, "127.0.0.1", NULL, 82, 0);
+	assert_int_equal(answer->receivers[0].device, 0);
+	assert_int_equal(answer->n_shadowed, 1);
+	has(answer->explanation, "the newest comes first");
+	shared(SOCK_STREAM, "127.0.0.1", 82);
+	ask(SOCK_STREAM, "127.0.0.1", NULL, 82, 0);
+	assert_int_equal(answer->n_shadowed, 2);
+	assert_int_equal(answer->shadowed[0].device, 0);
+}
+
 static void dual_stack_answers(void)
 {
 	listening("::", 80);
@@ -543,6 +567,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		EITHER(one_answers),
+		ALONE(newest_is_next),
 		ALONE(dual_stack_answers),
 		EITHER(any_answers),
 		ALONE(connected_answers),

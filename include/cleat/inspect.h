@@ -145,7 +145,8 @@ struct cleat_probe {
  *
  * The kernel's own lookup answers (sock_diag of a single socket), so the order
  * is its own: connected before bound address before wildcard, IPv4 before
- * dual-stack, a bound device before none, SO_REUSEPORT groups as any of them.
+ * dual-stack, of datagram sockets a bound device before none, and SO_REUSEPORT
+ * groups as any of them.
  * What netfilter or a BPF program would do is not seen.
  *
  * Stores the answer in *L; the caller frees it with cleat_lookup_free().
@@ -178,7 +179,9 @@ struct cleat_trial {
  *
  * Found out by real binds, closed at once, that never listen; those of unix
  * paths are removed again.  Where a datagram socket is there already and would
- * share, a datagram that comes within these microseconds may be lost.
+ * share, a datagram that comes within these microseconds may be lost.  If TCP
+ * allows a bind with both options only, one of the same user with SO_REUSEPORT
+ * alone may pass after it (Linux 6.18).
  *
  * Stores the verdict in *T; the caller frees it with cleat_trial_free().
  * Returns 0, also if it cannot be bound; or -EINVAL (not to be bound at all),

@@ -79,12 +79,20 @@ static const char *rule(const struct cleat_socket *a,
 		return "a connection comes before what is only bound";
 	if (!is_any && cleat__ip_of(&b->local).is_any)
 		return "a bound address comes before a wildcard";
-	if (a->device != 0 && b->device == 0)
-		return "a socket bound to the interface comes before one that "
-		       "is not";
 	if (a->family == AF_INET && b->family == AF_INET6)
 		return "an IPv4 socket comes before an IPv6 one that takes "
 		       "IPv4 too";
+	if (a->type == SOCK_STREAM && a->family == AF_INET)
+		return "of those that share the port by SO_REUSEPORT the "
+		       "newest "
+		       "comes first";
+	if (a->type == SOCK_STREAM)
+		return "of those that share the port by SO_REUSEPORT the "
+		       "oldest "
+		       "comes first, of IPv6";
+	if (a->device != 0 && b->device == 0)
+		return "a socket bound to the interface comes before one that "
+		       "is not";
 	return "of equals the kernel takes the one it comes upon first";
 }
 

@@ -134,8 +134,11 @@ unsigned cleat__would_receive(const struct cleat_socket *s,
 	if (s->state !=
 	    (p->type == SOCK_STREAM ? CLEAT_STATE_LISTEN : CLEAT_STATE_BOUND))
 		return 0;
-	if (s->device != 0) /* of UDP it weighs more than the family */
-		score += p->type == SOCK_STREAM ? 1 : 4;
+	/* TCP listeners can only overlap by SO_REUSEPORT, and then the first
+	 * that is come upon is taken, whatever its device would score.
+	 */
+	if (s->device != 0 && p->type == SOCK_DGRAM)
+		score += 4;
 	if (to.is_v4 && s->family == AF_INET)
 		score++;
 	return score;

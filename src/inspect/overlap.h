@@ -15,8 +15,9 @@
 bool cleat__overlaps(const struct cleat_socket *s, const struct cleat_bind *b);
 
 /* cleat__would_receive - how well S fits a packet P that comes in by P->device:
- * 0 not at all, and else the more the better, as the kernel scores
- * (compute_score() of inet_hashtables.c and udp.c).
+ * 0 not at all, and else the more the better.  Of equals the kernel takes the
+ * one it lists first.  What SO_REUSEPORT does to the order of UDP sockets is
+ * not known from the table.
  */
 unsigned cleat__would_receive(const struct cleat_socket *s,
 			      const struct cleat_probe *p);

@@ -37,19 +37,23 @@ const char *cleat__said(struct cleat__story *st)
 	return line;
 }
 
+/* Who has a socket of which no owner is seen. */
+static const char *nobody(const struct cleat_socket *s)
+{
+	if (s->inode != 0)
+		return "a process that is not for us to see";
+	if (s->state == CLEAT_STATE_SYN_RECEIVED)
+		return "the kernel, for a connection being made,";
+	return "the kernel, for a process that has closed it,";
+}
+
 void cleat__say_owner(struct cleat__story *st, const struct cleat_socket *s)
 {
 	const struct cleat_owner *o = s->owners;
 	unsigned more = 0;
 
 	if (s->n_owners == 0) {
-		cleat__say(st,
-			   s->inode == 0
-				   ? "the kernel, for a process that has "
-				     "closed it (user id %u)"
-				   : "a process that is not for us to see "
-				     "(user id %u)",
-			   (unsigned)s->uid);
+		cleat__say(st, "%s (user id %u)", nobody(s), (unsigned)s->uid);
 		return;
 	}
 	for (unsigned i = 1; i < s->n_owners; i++)
