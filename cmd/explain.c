@@ -72,14 +72,17 @@ static bool has_failed(const struct explain *e, int err)
 static bool tell_first(const char *command, const struct explain *v, int n,
 		       int err)
 {
+	/* That one the summary begins with itself. */
+	const bool is_said = err == -EADDRNOTAVAIL;
 	char at[CLEAT_ADDR_MAX];
 
 	for (int i = 0; i < n; i++) {
 		if (!has_failed(&v[i], err))
 			continue;
 		answer_address(at, v[i].bind.proto, &v[i].bind.at);
-		complain(command, "bind %s: %s: %s", at, cleat_strerror(err),
-			 v[i].trial->summary);
+		complain(command, "bind %s: %s%s%s", at,
+			 is_said ? "" : cleat_strerror(err),
+			 is_said ? "" : ": ", v[i].trial->summary);
 		return true;
 	}
 	return false;

@@ -332,8 +332,8 @@ class Machine(Case):
 
     def test_an_address_of_another_machine(self):
         for argv in self.every("203.0.113.1:0"):
-            self.assert_fails(*argv, status=1, reason=r"203\.0\.113\.1:0: not "
-                              "an address of this machine")
+            self.assert_fails(*argv, status=1, reason=r"203\.0\.113\.1:0: .*"
+                              "not an address of this machine")
 
     def unprivileged(self):
         """What starts a program that may not take a low port."""
