@@ -5,6 +5,7 @@ A test program that calls main() instead of unittest.main() is started once more
 in a network namespace, so that any port is free and every socket is its own.
 """
 import os
+import socket
 import subprocess
 import sys
 import unittest
@@ -32,6 +33,34 @@ def unshare():
     mine = [] if os.geteuid() == 0 else ["--map-root-user"]
     return ["unshare", "--net", *mine, "sh", "-c",
             'ip link set lo up && exec "$@"', "sh"]
+
+
+def inode(s):
+    return os.fstat(s.fileno()).st_ino
+
+
+class Case(unittest.TestCase):
+    """With sockets of ours, which end with the test."""
+
+    def bound(self, host, port=0, kind=socket.SOCK_STREAM, v6only=True,
+              listen=True, options=(), device=None):
+        """A socket, and the port that it is bound to."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        s = self.enterContext(socket.socket(family, kind))
+        if family == socket.AF_INET6:
+            s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, v6only)
+        for option in options:
+            s.setsockopt(socket.SOL_SOCKET, option, 1)
+        if device:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE,
+                         device.encode())
+        s.bind((host, port))
+        if listen and kind == socket.SOCK_STREAM:
+            s.listen()
+        return s, s.getsockname()[1]
+
+    def udp(self, host, port=0, **options):
+        return self.bound(host, port, socket.SOCK_DGRAM, **options)
 
 
 def main():

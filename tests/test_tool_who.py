@@ -16,6 +16,7 @@ import termios
 import unittest
 
 import own_network
+from own_network import inode
 from support import DEADLINE, Program, read_all, run, silent_port, tool
 
 KEYS = ["target", "proto", "address", "port", "answer", "receivers",
@@ -24,6 +25,7 @@ SOCKET_KEYS = ["proto", "family", "address", "port", "state", "v6only",
                "device", "inode", "uid", "user", "peer", "queue",
                "reuseport_group", "owners"]
 ME = pathlib.Path("/proc/self/comm").read_text().strip()
+SHARED = [socket.SO_REUSEPORT]
 
 
 def who(*args, **options):
@@ -45,31 +47,7 @@ def answer(*args, status=0):
     return found[0]
 
 
-def inode(s):
-    return os.fstat(s.fileno()).st_ino
-
-
-class Case(unittest.TestCase):
-    def bound(self, host, port=0, kind=socket.SOCK_STREAM, share=False,
-              v6only=True, device=None, listen=True):
-        """A socket of ours, with what it is bound to."""
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        s = self.enterContext(socket.socket(family, kind))
-        if family == socket.AF_INET6:
-            s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, v6only)
-        if share:
-            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        if device:
-            s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE,
-                         device.encode())
-        s.bind((host, port))
-        if listen and kind == socket.SOCK_STREAM:
-            s.listen()
-        return s, s.getsockname()[1]
-
-    def udp(self, host, port=0, **options):
-        return self.bound(host, port, socket.SOCK_DGRAM, **options)
-
+class Case(own_network.Case):
     def assert_receives(self, a, *sockets):
         self.assertEqual({s["inode"] for s in a["receivers"]},
                          {inode(s) for s in sockets}, a)
@@ -117,8 +95,8 @@ class Answers(Case):
             "shadowed": []})
 
     def test_a_bound_address_goes_before_the_wildcard(self):
-        every, port = self.bound("0.0.0.0", share=True)
-        one, _ = self.bound("127.0.0.1", port, share=True)
+        every, port = self.bound("0.0.0.0", options=SHARED)
+        one, _ = self.bound("127.0.0.1", port, options=SHARED)
         a = answer(f"127.0.0.1:{port}")
         self.assert_receives(a, one)
         self.assert_shadows(a, every)
@@ -129,8 +107,8 @@ class Answers(Case):
                       r.stdout.splitlines())
 
     def test_ipv4_goes_before_dual_stack(self):
-        both, port = self.bound("::", share=True, v6only=False)
-        ipv4, _ = self.bound("0.0.0.0", port, share=True)
+        both, port = self.bound("::", options=SHARED, v6only=False)
+        ipv4, _ = self.bound("0.0.0.0", port, options=SHARED)
         a = answer(f"127.0.0.1:{port}")
         self.assert_receives(a, ipv4)
         self.assert_shadows(a, both)
@@ -149,8 +127,8 @@ class Answers(Case):
         self.assert_receives(answer(f"[::1]:{port}"), ipv6)
 
     def test_a_group_is_any_of_them(self):
-        a, port = self.bound("127.0.0.1", share=True)
-        others = [self.bound("127.0.0.1", port, share=True)[0]
+        a, port = self.bound("127.0.0.1", options=SHARED)
+        others = [self.bound("127.0.0.1", port, options=SHARED)[0]
                   for _ in range(2)]
         self.assert_receives(answer(f"127.0.0.1:{port}"), a, *others)
         r = who(f"127.0.0.1:{port}")
@@ -160,8 +138,8 @@ class Answers(Case):
         self.assertEqual(r.stdout.count("    one of them: "), 3)
 
     def test_a_bound_device_goes_before_none(self):
-        plain, port = self.bound("0.0.0.0", share=True)
-        bound, _ = self.bound("0.0.0.0", port, share=True, device="lo")
+        plain, port = self.bound("0.0.0.0", options=SHARED)
+        bound, _ = self.bound("0.0.0.0", port, options=SHARED, device="lo")
         a = answer("--device", "lo", f"127.0.0.1:{port}")
         self.assert_receives(a, bound)
         self.assert_shadows(a, plain)
@@ -403,8 +381,8 @@ class Misuse(Case):
 
 class Sight(Case):
     def test_a_terminal_is_not_run_over(self):
-        _, port = self.bound("0.0.0.0", share=True)
-        self.bound("127.0.0.1", port, share=True)
+        _, port = self.bound("0.0.0.0", options=SHARED)
+        self.bound("127.0.0.1", port, options=SHARED)
         for width in 50, 60, 200:
             ours, its = pty.openpty()
             fcntl.ioctl(its, termios.TIOCSWINSZ,

@@ -13,6 +13,7 @@ import time
 import unittest
 
 import own_network
+from own_network import inode
 from support import DEADLINE, Program, run, tool, wait_until
 
 KEYS = ["target", "proto", "address", "port", "can_bind", "error", "with",
@@ -46,30 +47,7 @@ def verdict(*args, status=1):
     return found[0]
 
 
-def inode(s):
-    return os.fstat(s.fileno()).st_ino
-
-
-class Case(unittest.TestCase):
-    def bound(self, host, port=0, kind=socket.SOCK_STREAM, v6only=True,
-              listen=True, options=(), device=None):
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        s = self.enterContext(socket.socket(family, kind))
-        if family == socket.AF_INET6:
-            s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, v6only)
-        for option in options:
-            s.setsockopt(socket.SOL_SOCKET, option, 1)
-        if device:
-            s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE,
-                         device.encode())
-        s.bind((host, port))
-        if listen and kind == socket.SOCK_STREAM:
-            s.listen()
-        return s, s.getsockname()[1]
-
-    def udp(self, host, port=0, **options):
-        return self.bound(host, port, socket.SOCK_DGRAM, **options)
-
+class Case(own_network.Case):
     def free_port(self):
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
