@@ -16,6 +16,42 @@
 
 static bool has_other6;
 
+static struct cleat_sockaddr target(const char *host, unsigned port)
+{
+	struct cleat_sockaddr sa = { .len = sizeof(sa.in) };
+
+	if (inet_pton(AF_INET, host, &sa.in.sin_addr) == 1) {
+		sa.in.sin_family = AF_INET;
+	} else {
+		assert_int_equal(inet_pton(AF_INET6, host, &sa.in6.sin6_addr),
+				 1);
+		sa.in6.sin6_family = AF_INET6;
+		sa.len = sizeof(sa.in6);
+	}
+	sa.in.sin_port = htons((in_port_t)port); /* sin6_port is there, too */
+	return sa;
+}
+
+/* The kernel begins to use an address a moment after it has been told of it,
+ * and what comes there until then is lost: send until something arrives.
+ */
+static void reach_other6(void)
+{
+	struct cleat_sockaddr to = target(OTHER6, 0), me = target("::", 0);
+	int fd = open_client(&to, SOCK_DGRAM);
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	assert_int_equal(bind(fd, &me.any, me.len), 0);
+	assert_int_equal(getsockname(fd, &me.any, &me.len), 0);
+	to.in6.sin6_port = me.in6.sin6_port;
+	for (int i = 0; i < 2000; i++) {
+		(void)sendto(fd, "", 1, 0, &to.any, to.len);
+		if (poll(&p, 1, 10) == 1)
+			break; /* else the tests tell */
+	}
+	(void)close(fd);
+}
+
 /* A network of our own, where lo has one more address: needs no device. */
 static bool add_other6(void)
 {
@@ -35,23 +71,9 @@ static bool add_other6(void)
 	ok = ok && ioctl(fd, SIOCSIFFLAGS, &lo) == 0 &&
 	     ioctl(fd, SIOCSIFADDR, &addr) == 0;
 	(void)close(fd);
+	if (ok)
+		reach_other6();
 	return ok;
-}
-
-static struct cleat_sockaddr target(const char *host, unsigned port)
-{
-	struct cleat_sockaddr sa = { .len = sizeof(sa.in) };
-
-	if (inet_pton(AF_INET, host, &sa.in.sin_addr) == 1) {
-		sa.in.sin_family = AF_INET;
-	} else {
-		assert_int_equal(inet_pton(AF_INET6, host, &sa.in6.sin6_addr),
-				 1);
-		sa.in6.sin6_family = AF_INET6;
-		sa.len = sizeof(sa.in6);
-	}
-	sa.in.sin_port = htons((in_port_t)port); /* sin6_port is there, too */
-	return sa;
 }
 
 /* From ::1 or 127.0.0.1, which an answer by routing would come from, too. */

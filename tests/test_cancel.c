@@ -269,11 +269,37 @@ static void cancelled_before(void)
 	}
 }
 
+/* A call that fails says so, whatever failed before. */
+static void note_cancelled(void *arg)
+{
+	struct cleat_addr a;
+
+	(void)arg;
+	assert_int_equal(cleat_sleep(CLEAT_FOREVER), -ECANCELED);
+	assert_string_equal(cleat_why(), "sleep: canceled");
+	assert_true(cleat_addr_parse(&a, "") < 0);
+	assert_int_equal(cleat_yield(), -ECANCELED);
+	assert_string_equal(cleat_why(), "yield: canceled");
+	assert_true(cleat_addr_parse(&a, "") < 0);
+	assert_int_equal(cleat_sleep(0), -ECANCELED);
+	assert_string_equal(cleat_why(), "sleep: canceled");
+}
+
+static void cancelled_is_noted(void)
+{
+	struct cleat_scope *s = scope_open(1);
+
+	go(s, note_cancelled, NULL);
+	settle();
+	cleat_scope_close(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		FIBER(cancelled_while_it_waits),
 		FIBER(cancelled_before),
+		FIBER(cancelled_is_noted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

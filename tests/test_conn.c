@@ -49,6 +49,21 @@ static void talks(void)
 	cleat_unlisten(NULL);
 }
 
+static void receives_nothing(void)
+{
+	for (size_t i = 0; i < COUNT(kinds); i++) {
+		struct pair p;
+		char c;
+
+		pair_open(&p, kinds[i]);
+		assert_int_equal(cleat_recv(p.a, &c, 0, soon()), 0);
+		ok(cleat_send(p.b, "x", 1, soon()));
+		assert_int_equal(cleat_recv(p.a, &c, 0, soon()), 0);
+		assert_recv(p.a, "x");
+		pair_close(&p);
+	}
+}
+
 static unsigned char pattern(size_t at)
 {
 	return (unsigned char)(at * 7 + at / 251);
@@ -758,6 +773,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		BOTH(talks),
+		BOTH(receives_nothing),
 		BOTH(sends_all),
 		BOTH(sends_pieces),
 		BOTH(both_directions),

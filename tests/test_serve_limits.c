@@ -402,6 +402,64 @@ static void pauses_and_resumes(void)
 	out_of_descriptors(CLEAT_SERVE_THREADS);
 }
 
+/* Running out of threads */
+
+#ifdef __GLIBC__ /* musl caps what may be asked for */
+/* No thread has so large a stack.  Returns what it was before. */
+static size_t stack_of_threads(size_t size)
+{
+	pthread_attr_t attr;
+	size_t before;
+
+	assert_int_equal(pthread_getattr_default_np(&attr), 0);
+	assert_int_equal(pthread_attr_getstacksize(&attr, &before), 0);
+	assert_int_equal(pthread_attr_setstacksize(&attr, size), 0);
+	assert_int_equal(pthread_setattr_default_np(&attr), 0);
+	assert_int_equal(pthread_attr_destroy(&attr), 0);
+	return before;
+}
+
+static void out_of_threads(bool forever)
+{
+	struct cleat_sockaddr at;
+	struct server s;
+	size_t before;
+	int fd[2];
+
+	server_init(&s, CLEAT_SERVE_THREADS, loopback);
+	s.service.stream = echo;
+	s.opt.drain_ns = forever ? 0 : HOUR;
+	server_start(&s);
+	at = where(&s);
+	before = stack_of_threads((size_t)1 << 50);
+	for (int i = 0; i < 2; i++) { /* the first has been tried by then */
+		fd[i] = dial(&at);
+		(void)wait_event(&s, CLEAT_SERVE_ACCEPTED);
+	}
+	if (!forever)
+		(void)stack_of_threads(before);
+	for (int i = 0; i < 2 && !forever; i++)
+		talk(fd[i], "at last");
+	server_stop(&s);
+	for (int i = 0; i < 2; i++) {
+		if (forever)
+			hear_end(fd[i]);
+		hang_up(fd[i]);
+	}
+	server_join(&s);
+	(void)stack_of_threads(before);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(wait_event(&s, CLEAT_SERVE_ENDED)->error,
+				 forever ? -EAGAIN : 0);
+}
+
+static void waits_for_threads(void)
+{
+	out_of_threads(false);
+	out_of_threads(true);
+}
+#endif
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -412,6 +470,9 @@ int main(void)
 		THREAD(count_of_connections),
 		THREAD(count_of_datagrams),
 		THREAD(pauses_and_resumes),
+#ifdef __GLIBC__
+		THREAD(waits_for_threads),
+#endif
 		THREAD(no_child_is_left),
 	};
 

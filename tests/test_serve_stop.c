@@ -4,13 +4,27 @@
 
 #include <sys/eventfd.h>
 
+/* Every worker's listener is closed, be it a moment later. */
+static void await_refusal(struct server *s, const struct cleat_sockaddr *at)
+{
+	bool refused;
+
+	do {
+		int late = open_client(at, SOCK_STREAM);
+
+		refused = connect(late, &at->any, at->len) < 0 &&
+			  errno == ECONNREFUSED;
+		hang_up(late);
+		before_another_try(s);
+	} while (!refused);
+}
+
 static void stop_lets_finish(enum cleat_serve_mode mode, unsigned workers)
 {
 	struct cleat_sockaddr at;
 	const struct event *e;
 	struct server s;
-	int fd, late;
-	bool refused;
+	int fd;
 
 	server_init(&s, mode, loopback);
 	s.service.stream = echo;
@@ -23,14 +37,7 @@ static void stop_lets_finish(enum cleat_serve_mode mode, unsigned workers)
 	e = wait_event(&s, CLEAT_SERVE_DRAINING);
 	assert_int_equal(e->active, 1);
 	talk(fd, "after");
-	/* Every worker's listener is closed, be it a moment later. */
-	do {
-		late = open_client(&at, SOCK_STREAM);
-		refused = connect(late, &at.any, at.len) < 0 &&
-			  errno == ECONNREFUSED;
-		hang_up(late);
-		before_another_try(&s);
-	} while (!refused);
+	await_refusal(&s, &at);
 	talk(fd, "still");
 	hang_up(fd);
 	server_join(&s);
@@ -83,7 +90,7 @@ static void cut_short(enum cleat_serve_mode mode, unsigned workers,
 		assert_true(cleat_now() >= stopped + drain);
 	server_join(&s);
 	assert_int_equal(s.result, 0);
-	assert_true(count_events(&s, CLEAT_SERVE_CUT) >= 1);
+	assert_int_equal(count_events(&s, CLEAT_SERVE_CUT), 1);
 	assert_int_equal(count_events(&s, CLEAT_SERVE_ENDED), n);
 	for (int i = 0; i < n; i++) {
 		e = wait_event(&s, CLEAT_SERVE_ENDED);
@@ -107,6 +114,46 @@ static void second_stop_is_at_once(void)
 		cut_short(modes[i], 1, HOUR);
 	for (int i = 0; i < 20; i++)
 		cut_short(CLEAT_SERVE_FIBERS, 4, HOUR);
+}
+
+/* A server that has had its count was not told to stop. */
+static void stop_after_count(enum cleat_serve_mode mode, int64_t drain)
+{
+	struct cleat_sockaddr at;
+	struct server s;
+	int fd;
+
+	server_init(&s, mode, loopback);
+	s.service.stream = echo;
+	s.opt.count = 1;
+	s.opt.drain_ns = drain;
+	server_start(&s);
+	at = where(&s);
+	fd = dial(&at);
+	talk(fd, "hello");
+	await_refusal(&s, &at);
+	talk(fd, "on");
+	assert_int_equal(count_events(&s, CLEAT_SERVE_DRAINING), 0);
+	server_stop(&s);
+	assert_int_equal(wait_event(&s, CLEAT_SERVE_DRAINING)->active, 1);
+	if (drain == HOUR) {
+		talk(fd, "still");
+		server_stop(&s);
+	}
+	hear_end(fd);
+	hang_up(fd);
+	server_join(&s);
+	assert_int_equal(s.result, 0);
+	assert_int_equal(count_events(&s, CLEAT_SERVE_DRAINING), 1);
+	assert_int_equal(count_events(&s, CLEAT_SERVE_CUT), 1);
+}
+
+static void stopped_after_the_count(void)
+{
+	for (size_t i = 0; i < COUNT(modes); i++) {
+		stop_after_count(modes[i], HOUR);
+		stop_after_count(modes[i], 20 * CLEAT_MSEC);
+	}
 }
 
 static void stopped_by_an_eventfd(void)
@@ -161,9 +208,10 @@ static void stopped_early(void)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		THREAD(connections_may_finish), THREAD(cut_after_the_drain),
-		THREAD(second_stop_is_at_once), THREAD(stopped_by_an_eventfd),
-		THREAD(stopped_early),          THREAD(no_child_is_left),
+		THREAD(connections_may_finish),  THREAD(cut_after_the_drain),
+		THREAD(second_stop_is_at_once),  THREAD(stopped_by_an_eventfd),
+		THREAD(stopped_after_the_count), THREAD(stopped_early),
+		THREAD(no_child_is_left),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

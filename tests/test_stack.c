@@ -260,6 +260,26 @@ static void overflow_is_named(void)
 	}
 }
 
+static void nameless_entry(void *arg)
+{
+	overflowing_entry(arg);
+}
+
+static void overflow_without_name(void)
+{
+	(void)cleat_run(nameless_entry, NULL, NULL);
+}
+
+static void nameless_overflow_is_placed(void)
+{
+	struct outcome o = in_child(overflow_without_name);
+
+	assert_exited(&o, 70);
+	if (!strstr(o.said, "fiber ? (") || !strstr(o.said, "+0x") ||
+	    !strstr(o.said, "; addr2line -f tells)"))
+		fail_msg("says only: %s", o.said);
+}
+
 /* Other faults */
 
 static void write_there(void *arg)
@@ -571,6 +591,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		THREAD(sizes),
 		THREAD(overflow_is_named),
+		THREAD(nameless_overflow_is_placed),
 		THREAD(other_faults_kill),
 		THREAD(handlers_before_ours),
 		THREAD(signal_stack_is_restored),

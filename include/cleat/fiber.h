@@ -26,9 +26,9 @@ struct cleat_run_options {
 /* cleat_run - turn this thread into a scheduler and run FN(ARG) as its first
  * fiber.  Returns when FN has; fibers still running are cancelled and joined.
  *
- * While it runs, a fiber that overflows its stack is named on stderr and the
- * process exits with status 70: cleat_run() puts a handler before SIGSEGV's
- * for this, once, and hands every other fault on.
+ * While it runs, a fiber that runs into the guard page at the end of its stack
+ * is named on stderr and the process exits with status 70: cleat_run() puts a
+ * handler before SIGSEGV's for this, once, and hands every other fault on.
  *
  * Returns 0, or -EBUSY (on a fiber already), -ENOMEM, -EMFILE, ...
  */

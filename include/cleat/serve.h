@@ -24,7 +24,7 @@ struct cleat_service {
 enum cleat_serve_mode {
 	CLEAT_SERVE_FIBERS, /* a fiber each, on every core */
 	CLEAT_SERVE_ONE, /* one client at a time; others wait in the backlog */
-	CLEAT_SERVE_THREADS, /* a thread each */
+	CLEAT_SERVE_THREADS, /* a thread each; who finds none left waits */
 	CLEAT_SERVE_PROCESSES, /* a forked process each */
 };
 
@@ -37,14 +37,16 @@ enum cleat_serve_what {
 	CLEAT_SERVE_PAUSED, /* accepting waits: ERROR, as -EMFILE, says why */
 	CLEAT_SERVE_RESUMED, /* all who waited are in */
 	CLEAT_SERVE_DRAINING, /* told to stop; ACTIVE connections may finish */
-	CLEAT_SERVE_CUT, /* the drain time is over; ACTIVE are being closed */
+	CLEAT_SERVE_CUT, /* the drain time is over, or stopped again; ACTIVE
+			  * are being closed; told once */
 };
 
 struct cleat_serve_event {
 	enum cleat_serve_what what;
 	int error; /* of PAUSED; of ENDED what the handler last ran into, if
 		    * anything but the end of the stream, -ECANCELED of a
-		    * process killed, -ECONNABORTED of one crashed; else 0 */
+		    * process killed, -ECONNABORTED of one crashed, -EAGAIN
+		    * of one that had got no thread at the stop; else 0 */
 	enum cleat_proto proto;
 	const struct cleat_sockaddr *local; /* of LISTENING, else NULL */
 	const struct cleat_sockaddr *peer; /* of the three with a PEER */
@@ -65,8 +67,9 @@ struct cleat_serve_options {
 			     * wait in the backlog; 0: what RLIMIT_NOFILE
 			     * leaves */
 	unsigned max_per_source; /* at once from one IP address; 0: no cap */
-	unsigned long count; /* stop after so many connections or datagrams;
-			      * 0: never; takes one worker */
+	unsigned long count; /* stop after so many connections or datagrams,
+			      * with no drain time for those open until told
+			      * to stop; 0: never; takes one worker */
 	int64_t idle_ns, lifetime_ns; /* see cleat_conn_limit(); 0: no limit */
 	int64_t drain_ns; /* what open connections get after a stop */
 	int stop_fd; /* readable: stop; again: at once.  Is read from, as

@@ -40,11 +40,12 @@ static void report(const struct cleat__fiber *f)
 
 	(void)dladdr(entry, &at); /* without it, the address alone */
 	n = snprintf(line, sizeof(line),
-		     "cleat: stack overflow in fiber %s (%s+0x%zx): %zu bytes "
-		     "were too few; see cleat_run_options.stack\n",
+		     "cleat: stack overflow in fiber %s (%s+0x%zx%s): %zu "
+		     "bytes were too few; see cleat_run_options.stack\n",
 		     at.dli_sname ? at.dli_sname : "?",
 		     at.dli_fname ? at.dli_fname : "?",
 		     (size_t)((char *)entry - (char *)at.dli_fbase),
+		     at.dli_sname ? "" : "; addr2line -f tells",
 		     cleat__stack_bytes(&f->sched->stacks));
 	(void)!write(STDERR_FILENO, line, (size_t)n); /* nothing else to do */
 }

@@ -4,6 +4,7 @@
 
 #include <cleat/fiber.h>
 
+#include "base/error.h"
 #include "base/sys.h"
 #include "base/time.h"
 #include "fiber/overflow.h"
@@ -66,14 +67,15 @@ bool cleat_is_fiber(void)
 
 int cleat__enter_slow(struct cleat__sched *s)
 {
-	return s->current->cancelled ? -ECANCELED : cleat_yield();
+	return cleat__queue_wait(&s->later, CLEAT_FOREVER);
 }
 
 int cleat_yield(void)
 {
 	struct cleat__sched *s = cleat__self;
+	int err = s ? cleat__queue_wait(&s->later, CLEAT_FOREVER) : 0;
 
-	return s ? cleat__queue_wait(&s->later, CLEAT_FOREVER) : 0;
+	return err < 0 ? cleat__fail(err, "yield", NULL, NULL) : 0;
 }
 
 static void wake_with(struct cleat__fiber *f, int reason)
@@ -83,12 +85,11 @@ static void wake_with(struct cleat__fiber *f, int reason)
 
 static int sleep_fiber(struct cleat__fiber *f, cleat_time until)
 {
-	int err;
+	int err = -ECANCELED;
 
-	if (f->cancelled)
-		return -ECANCELED;
-	err = cleat__park(until, wake_with, NULL);
-	return err == -ETIMEDOUT ? 0 : err;
+	if (!f->cancelled)
+		err = cleat__park(until, wake_with, NULL);
+	return err == -ETIMEDOUT ? 0 : cleat__fail(err, "sleep", NULL, NULL);
 }
 
 int cleat_sleep(cleat_time until)

@@ -269,7 +269,7 @@ ssize_t cleat_recv(struct cleat_conn *c, void *buf, size_t len,
 
 	if (n == 0 && c->stash_len > 0)
 		return (ssize_t)cleat__conn_take(c, buf, len);
-	if (n == 0)
+	if (n == 0 && len > 0)
 		n = recv_until(c, buf, len, until);
 	return n < 0 ? cleat__conn_fail(c, (int)n, "receive from") : n;
 }

@@ -17,6 +17,8 @@
 #include "net/conn.h"
 #include "net/server.h"
 
+#define SHORTAGE_PAUSE (100 * CLEAT_MSEC)
+
 static void emit_end(struct cleat__handled *h, int error)
 {
 	struct cleat_sockaddr peer = { .len = 0 };
@@ -97,7 +99,9 @@ static void in_thread(struct cleat__handled *h)
 	int err;
 
 	cleat__parker_init(&t.done);
-	err = cleat__helper_start(thread_main, &t);
+	do /* a shortage of threads, or of memory for one, ends */
+		err = cleat__helper_start(thread_main, &t);
+	while (err < 0 && cleat_sleep(cleat_in(SHORTAGE_PAUSE)) == 0);
 	if (err == 0)
 		cleat__parker_wait_surely(&t.done);
 	else

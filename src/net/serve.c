@@ -3,6 +3,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/sys.h"
@@ -38,10 +39,12 @@ void cleat__server_fail(struct cleat__server *s, int err)
 static unsigned cores(void)
 {
 	cpu_set_t set;
+	long n;
 
-	if (sched_getaffinity(0, sizeof(set), &set) < 0)
-		return 1;
-	return (unsigned)CPU_COUNT(&set);
+	if (sched_getaffinity(0, sizeof(set), &set) == 0)
+		return (unsigned)CPU_COUNT(&set);
+	n = sysconf(_SC_NPROCESSORS_ONLN); /* more than fit in SET */
+	return n > 0 ? (unsigned)n : 1;
 }
 
 static unsigned default_conns(void)

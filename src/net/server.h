@@ -32,6 +32,7 @@ struct cleat__server {
 	atomic_uint slots, slots_wanted; /* see slots.c */
 	struct cleat_chan *slot_given; /* a word to who wants one */
 	atomic_uint n_paused; /* places */
+	atomic_bool is_cut; /* and that has been told */
 	unsigned long left; /* until opt.count; used by the one worker alone */
 	pthread_mutex_t sources_lock;
 	void *sources; /* tsearch(3) tree, see sources.c */

@@ -234,12 +234,13 @@ static void receive_all(void *arg)
 	free(data);
 }
 
-/* 0 once the NTH stop has been asked for; two may come as one event. */
-static int wait_for_stop(struct cleat__worker *w, uint64_t nth)
+/* 0 once the NTH stop has come; two may come as one event. */
+static int wait_for_stop(struct cleat__worker *w, uint64_t nth,
+			 cleat_time until)
 {
 	while (w->stops < nth) {
 		uint64_t n = 0;
-		int err = cleat_poll(w->wakeup, CLEAT_IN, CLEAT_FOREVER);
+		int err = cleat_poll(w->wakeup, CLEAT_IN, until);
 
 		if (err < 0)
 			return err;
@@ -258,14 +259,30 @@ static void emit_stage(struct cleat__server *s, enum cleat_serve_what what)
 
 static void cut(struct cleat__worker *w)
 {
-	emit_stage(w->server, CLEAT_SERVE_CUT);
+	if (!w->handled)
+		return;
+	if (!atomic_exchange(&w->server->is_cut, true))
+		emit_stage(w->server, CLEAT_SERVE_CUT);
 	cleat__cut(w);
 }
 
-static void cut_at_second_stop(void *arg)
+/* The stop that came of opt.count sets no limit: handlers have the drain time
+ * from when one is asked for, and until another is.
+ */
+static void cut_in_time(void *arg)
 {
-	if (wait_for_stop(arg, 2) == 0)
-		cut(arg);
+	struct cleat__worker *w = arg;
+	struct cleat__server *s = w->server;
+	uint64_t asked = is_enough(s) ? 2 : 1;
+	int err = wait_for_stop(w, asked, CLEAT_FOREVER);
+
+	if (err == 0) {
+		if (w == s->workers)
+			emit_stage(s, CLEAT_SERVE_DRAINING);
+		err = wait_for_stop(w, asked + 1, cleat_in(s->opt->drain_ns));
+	}
+	if (err != -ECANCELED)
+		cut(w);
 }
 
 /* One stop for each time that there is something to read; and one if that can
@@ -314,17 +331,9 @@ static void close_places(struct cleat__worker *w)
 
 static void drain(struct cleat__worker *w, struct cleat_scope *watching)
 {
-	struct cleat__server *s = w->server;
-	int err = cleat_go(watching, cut_at_second_stop, w, CLEAT_FOREVER);
-
-	if (w == s->workers)
-		emit_stage(s, CLEAT_SERVE_DRAINING);
-	if (err == 0)
-		err = cleat_scope_wait(
-			w->handling, is_enough(s) ? CLEAT_FOREVER
-						  : cleat_in(s->opt->drain_ns));
-	if (err < 0)
+	if (cleat_go(watching, cut_in_time, w, CLEAT_FOREVER) < 0)
 		cut(w);
+	(void)cleat_scope_wait(w->handling, CLEAT_FOREVER); /* not cancelled */
 }
 
 static int get_ready(struct cleat__worker *w, struct cleat_scope *watching)
@@ -345,7 +354,7 @@ static void serve_and_drain(struct cleat__worker *w,
 			    struct cleat_scope *watching)
 {
 	struct cleat__server *s = w->server;
-	int err = wait_for_stop(w, 1);
+	int err = wait_for_stop(w, 1, CLEAT_FOREVER);
 
 	if (err < 0)
 		cleat__server_fail(s, err);
