@@ -38,6 +38,7 @@ static void check(const struct cleat_socket *s)
 	must(strcmp(cleat_state_name(s->state), "unknown") != 0);
 	must(s->v6only == CLEAT_DEFAULT || s->family == AF_INET6);
 	must(s->expires_ns >= 0);
+	must(s->file_inode == 0 || s->family == AF_UNIX);
 	check_address(&s->local, s->family);
 	check_address(&s->peer, s->family);
 }

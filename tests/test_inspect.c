@@ -329,6 +329,49 @@ static void groups(void)
 	assert_int_equal(get(other)->reuseport_group, 0);
 }
 
+static int reusing(const char *ip, unsigned port, uid_t user, int v6only)
+{
+	struct cleat_sockaddr sa = at(ip, port);
+	int fd = new_socket(sa.any.sa_family, SOCK_DGRAM);
+
+	set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+	if (sa.any.sa_family == AF_INET6)
+		set(fd, IPPROTO_IPV6, IPV6_V6ONLY, v6only);
+	if (user != getuid() && fchown(fd, user, (gid_t)-1) < 0)
+		skip(); /* it takes CAP_CHOWN */
+	bind_to(fd, sa);
+	return fd;
+}
+
+/* One that differs hides no group, wherever it stands among them. */
+static void groups_beside_others(void)
+{
+	const uid_t me = getuid();
+	int first = reusing("127.0.0.1", 1007, me + 1, 0);
+	int a = reusing("127.0.0.1", 1007, me, 0);
+	int b = reusing("127.0.0.1", 1007, me, 0);
+	int last = reusing("127.0.0.1", 1007, me + 2, 0);
+	int dual[2], six[2];
+
+	for (int i = 0; i < 2; i++)
+		dual[i] = reusing("::", 1008, me, 0);
+	for (int i = 0; i < 2; i++)
+		six[i] = reusing("::", 1008, me, 1);
+	take(NULL);
+	assert_int_equal(get(first)->reuseport_group, 0);
+	assert_int_equal(get(last)->reuseport_group, 0);
+	assert_true(get(a)->reuseport_group > 0);
+	assert_int_equal(get(a)->reuseport_group, get(b)->reuseport_group);
+	assert_true(get(six[0])->reuseport_group > 0);
+	assert_int_equal(get(six[0])->reuseport_group,
+			 get(six[1])->reuseport_group);
+	assert_true(get(dual[0])->reuseport_group > 0);
+	assert_int_equal(get(dual[0])->reuseport_group,
+			 get(dual[1])->reuseport_group);
+	assert_int_not_equal(get(six[0])->reuseport_group,
+			     get(dual[0])->reuseport_group);
+}
+
 /* UDP, raw, unix */
 
 static void udp(void)
@@ -683,6 +726,7 @@ int main(void)
 		EITHER(ip6),
 		EITHER(devices),
 		EITHER(groups),
+		EITHER(groups_beside_others),
 		EITHER(udp),
 		EITHER(raw),
 		EITHER(unix_sockets),

@@ -65,6 +65,12 @@ static void has(const char *text, const char *part)
 		fail_msg("\"%s\" does not say \"%s\"", text, part);
 }
 
+static void has_not(const char *text, const char *part)
+{
+	if (strstr(text, part))
+		fail_msg("\"%s\" says \"%s\"", text, part);
+}
+
 /* This process, as it is named there. */
 static const char *me(void)
 {
@@ -81,6 +87,12 @@ static void advises(const char *line)
 			return;
 	}
 	fail_msg("no advice \"%s\" for: %s", line, verdict->summary);
+}
+
+static void never_advises(const char *line)
+{
+	for (size_t i = 0; i < verdict->n_advice; i++)
+		has_not(verdict->advice[i], line);
 }
 
 static void can(bool none, bool reuseaddr, bool reuseport, bool both)
@@ -173,6 +185,44 @@ static void connected_answers(void)
 	has(answer->explanation, "taken elsewhere");
 }
 
+static void waiting_answers(void)
+{
+	int l = listening("127.0.0.1", 80), c = connected(SOCK_STREAM, l);
+	const struct cleat_sockaddr from = name_of(c);
+	char text[120];
+
+	(void)snprintf(text, sizeof(text),
+		       "%s, which has not accepted it yet, is connected from",
+		       me());
+	ask(SOCK_STREAM, "127.0.0.1", "127.0.0.1", 80,
+	    cleat_sockaddr_port(&from));
+	assert_int_equal(answer->answer, CLEAT_ANSWER_ONE);
+	has(answer->explanation, text);
+	has_not(answer->explanation, "closed");
+	has_not(answer->explanation, "user id");
+}
+
+static void silent_refuses(void)
+{
+	char text[256];
+
+	bound(SOCK_STREAM, "127.0.0.1", 80);
+	listening("127.0.0.2", 80);
+	try_tcp("127.0.0.1", 80);
+	if (verdict->n_blockers == 0)
+		skip(); /* before Linux 6.8 */
+	(void)snprintf(text, sizeof(text),
+		       "; %s has bound it, but does not listen; the port is "
+		       "taken elsewhere, by %s on 127.0.0.2:80.",
+		       me(), me());
+	ask(SOCK_STREAM, "127.0.0.1", NULL, 80, 0);
+	assert_int_equal(answer->answer, CLEAT_ANSWER_REFUSED);
+	has(answer->explanation, text);
+	ask(SOCK_STREAM, "127.0.0.3", NULL, 80, 0);
+	has(answer->explanation, "on 127.0.0.1:80 (not listening)");
+	has_not(answer->explanation, "has bound it");
+}
+
 static void full_drops(void)
 {
 	int fd = bound(SOCK_STREAM, "127.0.0.1", 80);
@@ -229,6 +279,21 @@ static void lingering_gives_way(void)
 	advises("wait ");
 }
 
+/* The other end has not been closed. */
+static void halves_linger(void)
+{
+	int l = listening("127.0.0.1", 83), c = connected(SOCK_STREAM, l);
+	const cleat_time end = soon();
+
+	leave(accepted(l));
+	assert_int_equal(dup2(c, l), l); /* closes the listener */
+	do
+		try_tcp("127.0.0.1", 83);
+	while (!strstr(verdict->summary, "FIN_WAIT_2") && cleat_now() < end);
+	has(verdict->summary, "lingers in FIN_WAIT_2 for ");
+	advises("wait ");
+}
+
 static void names_break_no_line(void)
 {
 	assert_int_equal(prctl(PR_SET_NAME, "a\n\x1b b"), 0);
@@ -236,8 +301,8 @@ static void names_break_no_line(void)
 	ask(SOCK_STREAM, "127.0.0.1", NULL, 80, 0);
 	try_tcp("127.0.0.1", 80);
 	assert_int_equal(prctl(PR_SET_NAME, "test_verdicts"), 0);
-	has(answer->explanation, "a?? b (pid ");
-	has(verdict->summary, "a?? b (pid ");
+	has(answer->explanation, "a\\x0a\\x1b b (pid ");
+	has(verdict->summary, "a\\x0a\\x1b b (pid ");
 }
 
 static void is_refused(const char *ip, unsigned port, int type)
@@ -299,7 +364,8 @@ static void bound_blocks(void)
 	bound(SOCK_STREAM, "127.0.0.1", 80);
 	try_tcp("127.0.0.1", 80);
 	can(false, true, false, true);
-	has(verdict->summary, "without listening");
+	has(verdict->summary,
+	    " is bound, without listening, to 127.0.0.1:80; ");
 	shared(SOCK_DGRAM, "127.0.0.1", 53);
 	try_at(CLEAT_UDP, at("0.0.0.0", 53), false);
 	can(false, false, true, true);
@@ -319,6 +385,20 @@ static void connection_blocks(void)
 	assert_int_equal(verdict->blockers[0].state, CLEAT_STATE_ESTABLISHED);
 }
 
+/* One that was accepted, and whose listener has gone. */
+static void accepted_blocks(void)
+{
+	int l = listening("127.0.0.1", 40084);
+	int c = connected(SOCK_STREAM, l), s = accepted(l);
+
+	(void)s;
+	assert_int_equal(dup2(c, l), l); /* closes the listener */
+	try_tcp("127.0.0.1", 40084);
+	assert_int_equal(verdict->error, -EADDRINUSE);
+	has(verdict->summary, "a connection of test_verdicts");
+	never_advises("ip_local_reserved_ports");
+}
+
 static void listeners_come_first(void)
 {
 	int l = listening("127.0.0.1", 80);
@@ -329,6 +409,20 @@ static void listeners_come_first(void)
 	try_tcp("0.0.0.0", 80);
 	assert_int_equal(verdict->n_blockers, 2);
 	assert_int_equal(verdict->blockers[0].state, CLEAT_STATE_LISTEN);
+	has_not(verdict->summary, "more");
+	listening("127.0.0.2", 80);
+	try_tcp("0.0.0.0", 80);
+	assert_int_equal(verdict->n_blockers, 3);
+	has(verdict->summary, ", and 1 more in the way");
+}
+
+static void sharing_is_not_proposed(void)
+{
+	shared(SOCK_STREAM, "127.0.0.1", 85);
+	try_tcp("127.0.0.1", 85);
+	can(false, false, true, true);
+	has_not(verdict->summary, "allows");
+	advises("set SO_REUSEPORT before bind(); the port is then shared");
 }
 
 static void address_is_absent(void)
@@ -342,6 +436,32 @@ static void address_is_absent(void)
 	try_tcp("2001:db8::1", 80);
 	has(verdict->summary, "(it has ::1)");
 	advises("set IPV6_FREEBIND");
+}
+
+static bool turn_ip6(const char *off)
+{
+	int fd = open("/proc/sys/net/ipv6/conf/all/disable_ipv6",
+		      O_WRONLY | O_CLOEXEC);
+	const bool done = fd >= 0 && write(fd, off, 1) == 1;
+
+	if (fd >= 0)
+		close(fd);
+	return done;
+}
+
+static void ip6_is_off(void)
+{
+	if (!turn_ip6("1"))
+		skip();
+	try_tcp("::1", 80);
+	assert_true(turn_ip6("0"));
+	assert_int_equal(verdict->error, -EADDRNOTAVAIL);
+	has(verdict->summary, ": net.ipv6.conf.all.disable_ipv6 is set");
+	has(verdict->advice[0], "sysctl net.ipv6.conf.all.disable_ipv6=0");
+	advises("bind an IPv4 address");
+	try_tcp("2001:db8::1", 80);
+	has_not(verdict->summary, "disable_ipv6");
+	never_advises("disable_ipv6");
 }
 
 static void address_is_wrong(void)
@@ -571,17 +691,23 @@ int main(void)
 		ALONE(dual_stack_answers),
 		EITHER(any_answers),
 		ALONE(connected_answers),
+		ALONE(waiting_answers),
+		ALONE(silent_refuses),
 		ALONE(full_drops),
 		ALONE(nobody_answers),
 		ALONE(lingering_gives_way),
+		ALONE(halves_linger),
 		ALONE(names_break_no_line),
 		ALONE(some_are_no_questions),
 		EITHER(listener_blocks),
 		ALONE(included_blocks),
 		ALONE(bound_blocks),
 		ALONE(connection_blocks),
+		ALONE(accepted_blocks),
 		ALONE(listeners_come_first),
+		ALONE(sharing_is_not_proposed),
 		ALONE(address_is_absent),
+		ALONE(ip6_is_off),
 		ALONE(address_is_wrong),
 		ALONE(port_0_is_free),
 		ALONE(port_is_privileged),

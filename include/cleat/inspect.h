@@ -60,8 +60,15 @@ struct cleat_socket {
 	/* CLEAT_DEFAULT: not an IPv6 socket, or not told: a connected one. */
 	enum cleat_switch v6only;
 	unsigned device; /* bound to the interface of this index; 0: any */
-	unsigned inode; /* 0: no descriptor is left, as in TIME_WAIT */
+	/* 0: no descriptor is left, as in TIME_WAIT, or there is none yet: a
+	 * connection not accepted. */
+	unsigned inode;
 	unsigned peer_inode; /* of a connected unix socket; else 0 */
+	/* Of the file that a unix socket is bound to, whatever its path is by
+	 * now: the file system's device, and the low 32 bits of st_ino; 0:
+	 * none.  The device is not st_dev where a file system has several. */
+	dev_t file_device;
+	unsigned file_inode;
 	uid_t uid; /* who made it */
 	/* LISTEN: connections not accepted yet, and how many may be.
 	 * Else: bytes received and not read yet, and room for them; of UDP
@@ -106,8 +113,10 @@ struct cleat_sockets {
 
 /* cleat_sockets_new - a snapshot of the sockets that Q (NULL: all) asks for.
  *
- * A socket that appears or vanishes meanwhile may be in it or not; the others
- * are, once.  Stores it in *S; the caller frees it with cleat_sockets_free().
+ * A socket that appears or vanishes meanwhile may be in it or not.  No socket
+ * is in it twice; but as ss(8) may, it may miss one beside many that come and
+ * go: where the list does not fit one message, the kernel finds its place again
+ * by counting.  Stores it in *S; the caller frees it with cleat_sockets_free().
  * Returns 0, or -EINVAL (a port above 65535), -ENOMEM, -EMFILE, -ENFILE, or
  * -EOPNOTSUPP (a kernel without sock_diag).
  */
@@ -168,7 +177,9 @@ struct cleat_trial {
 	int error; /* of a bind without options: 0, or -errno */
 	/* Whether it can be bound: with no option, and with these. */
 	bool none, reuseaddr, reuseport, both;
-	const struct cleat_socket *blockers; /* whatever overlaps, if any */
+	/* Whatever overlaps, if any: listeners first, then what is bound, then
+	 * connections, which SO_REUSEADDR may pass over. */
+	const struct cleat_socket *blockers;
 	size_t n_blockers;
 	const char *const *advice; /* what to do about it, best first */
 	size_t n_advice;

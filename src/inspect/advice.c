@@ -41,7 +41,7 @@ static void advise(struct matter *m, const char *line)
 	end_advice(m);
 }
 
-/* The numbers of a file below /proc/sys/net/ipv4: how many were read. */
+/* The numbers of a file below /proc/sys/net: how many were read. */
 static unsigned read_sysctl(const char *path, unsigned v[2])
 {
 	char text[64], *at = text, *end;
@@ -104,9 +104,11 @@ static bool all_are(const struct matter *m, predicate *is)
 	return m->t->n_blockers > 0;
 }
 
+/* Goes away by itself. */
 static bool is_lingering(const struct cleat_socket *s)
 {
-	return s->state == CLEAT_STATE_TIME_WAIT;
+	return s->state == CLEAT_STATE_TIME_WAIT ||
+	       (s->state == CLEAT_STATE_FIN_WAIT_2 && s->expires_ns > 0);
 }
 
 static bool is_specific(const struct cleat_socket *s)
@@ -129,7 +131,9 @@ static void say_connection(struct matter *m, const struct cleat_socket *s)
 	if (is_lingering(s)) {
 		cleat__say(m->st, "a connection to ");
 		cleat__say_addr(m->st, &s->peer);
-		cleat__say(m->st, " lingers in TIME_WAIT for %u s",
+		cleat__say(m->st, " lingers in %s for %u s",
+			   s->state == CLEAT_STATE_TIME_WAIT ? "TIME_WAIT"
+							     : "FIN_WAIT_2",
 			   seconds_left(s));
 		return;
 	}
@@ -138,6 +142,8 @@ static void say_connection(struct matter *m, const struct cleat_socket *s)
 		cleat__say(m->st, "of ");
 		cleat__say_owner(m->st, s);
 		cleat__say(m->st, " ");
+	} else if (cleat__is_waiting(s)) {
+		cleat__say(m->st, "that is not accepted yet ");
 	} else if (s->inode == 0) {
 		cleat__say(m->st, "that its process has closed ");
 	}
@@ -167,6 +173,15 @@ static void say_relation(struct matter *m, const struct cleat_socket *s)
 	}
 }
 
+static const char *deed(const struct cleat_socket *s)
+{
+	if (s->state == CLEAT_STATE_LISTEN)
+		return "listens on";
+	if (s->type == SOCK_STREAM && s->family != AF_UNIX)
+		return "is bound, without listening, to";
+	return "is bound to";
+}
+
 static void say_blocker(struct matter *m, const struct cleat_socket *s)
 {
 	if (is_connected(s) && s->family != AF_UNIX) {
@@ -174,18 +189,14 @@ static void say_blocker(struct matter *m, const struct cleat_socket *s)
 		return;
 	}
 	cleat__say_owner(m->st, s);
-	cleat__say(m->st, s->state == CLEAT_STATE_LISTEN ? " listens on "
-							 : " is bound to ");
+	cleat__say(m->st, " %s ", deed(s));
 	cleat__say_addr(m->st, &s->local);
 	if (s->device != 0) {
 		cleat__say(m->st, " at ");
 		cleat__say_device(m->st, s->device);
 	}
-	if (s->family == AF_UNIX)
-		return;
-	say_relation(m, s);
-	if (s->type == SOCK_STREAM && s->state == CLEAT_STATE_BOUND)
-		cleat__say(m->st, ", without listening");
+	if (s->family != AF_UNIX)
+		say_relation(m, s);
 }
 
 static const char *way_out(const struct cleat_trial *t)
@@ -197,9 +208,37 @@ static const char *way_out(const struct cleat_trial *t)
 	return t->both ? "SO_REUSEADDR with SO_REUSEPORT" : NULL;
 }
 
+/* By itself, and not because of the listener that it came from. */
+static bool holds_port(const struct cleat_socket *s)
+{
+	return s->type == SOCK_DGRAM || !is_connected(s);
+}
+
+/* Blockers like the first.  What SO_REUSEADDR passes over is not in the way
+ * beside a listener.
+ */
+static size_t count_alike(const struct matter *m)
+{
+	const struct cleat_socket *v = m->t->blockers;
+	size_t n = 0;
+
+	for (size_t i = 0; i < m->t->n_blockers; i++)
+		n += holds_port(&v[i]) == holds_port(&v[0]);
+	return n;
+}
+
+/* Of a listener it would be an invitation to share with it by accident. */
+static const char *harmless_way_out(const struct cleat_trial *t)
+{
+	if (t->n_blockers > 0 && t->blockers[0].state == CLEAT_STATE_LISTEN)
+		return NULL;
+	return way_out(t);
+}
+
 static void sum_up_in_use(struct matter *m)
 {
-	const char *way = way_out(m->t);
+	const char *way = harmless_way_out(m->t);
+	const size_t n = count_alike(m);
 
 	if (m->t->n_blockers == 0)
 		cleat__say(m->st,
@@ -208,9 +247,8 @@ static void sum_up_in_use(struct matter *m)
 			   "TCP sockets that are bound without listening");
 	else
 		say_blocker(m, &m->t->blockers[0]);
-	if (m->t->n_blockers > 1)
-		cleat__say(m->st, ", and %zu more in the way",
-			   m->t->n_blockers - 1);
+	if (n > 1)
+		cleat__say(m->st, ", and %zu more in the way", n - 1);
 	if (way)
 		cleat__say(m->st, "; %s allows the bind", way);
 }
@@ -291,12 +329,16 @@ static void advise_address(struct matter *m)
 				    : "bind another address");
 }
 
+/* As far as ports tell: a server's would be the other way round.  Listeners are
+ * first among the blockers.
+ */
 static bool is_outgoing(const struct matter *m)
 {
 	const struct cleat_socket *s = m->t->blockers;
 
 	return m->t->n_blockers > 0 && is_connected(s) &&
-	       is_ephemeral(port_of(m));
+	       is_ephemeral(port_of(m)) &&
+	       !is_ephemeral(cleat_sockaddr_port(&s->peer));
 }
 
 static void advise_in_use(struct matter *m)
@@ -389,6 +431,14 @@ static unsigned say_own(struct matter *m, const struct ifaddrs *list)
 	return n;
 }
 
+static bool is_ip6_off(void)
+{
+	unsigned v[2];
+
+	return read_sysctl("/proc/sys/net/ipv6/conf/all/disable_ipv6", v) > 0 &&
+	       v[0] != 0;
+}
+
 static void sum_up_absent(struct matter *m)
 {
 	struct ifaddrs *list = NULL;
@@ -401,9 +451,9 @@ static void sum_up_absent(struct matter *m)
 	}
 	if (getifaddrs(&list) < 0)
 		return;
-	if (say_own(m, list) == 0 && m->b->at.any.sa_family == AF_INET6)
-		cleat__say(m->st, "; net.ipv6.conf.all.disable_ipv6 may be "
-				  "set");
+	if (say_own(m, list) == 0 && m->b->at.any.sa_family == AF_INET6 &&
+	    is_ip6_off())
+		cleat__say(m->st, ": net.ipv6.conf.all.disable_ipv6 is set");
 	freeifaddrs(list);
 }
 
@@ -411,7 +461,13 @@ static void advise_absent(struct matter *m)
 {
 	const bool is_v6 = m->b->at.any.sa_family == AF_INET6;
 
-	advise(m, "bind an address that it has, or a wildcard");
+	if (is_v6 && is_ip6_off()) {
+		advise(m, "turn IPv6 on: sysctl "
+			  "net.ipv6.conf.all.disable_ipv6=0");
+		advise(m, "bind an IPv4 address");
+	} else {
+		advise(m, "bind an address that it has, or a wildcard");
+	}
 	cleat__say(m->st,
 		   "set %s before bind(), which then binds it all the "
 		   "same",

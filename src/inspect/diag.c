@@ -209,8 +209,8 @@ static int dump_unix_once(struct cleat__diag *d, const struct dump *what,
 
 	r->sdiag_family = AF_UNIX;
 	r->udiag_states = ~0u; /* not as we count them */
-	r->udiag_show = UDIAG_SHOW_NAME | UDIAG_SHOW_PEER | UDIAG_SHOW_UID |
-			UDIAG_SHOW_RQLEN | UDIAG_SHOW_MEMINFO;
+	r->udiag_show = UDIAG_SHOW_NAME | UDIAG_SHOW_VFS | UDIAG_SHOW_PEER |
+			UDIAG_SHOW_UID | UDIAG_SHOW_RQLEN | UDIAG_SHOW_MEMINFO;
 	return dump(d, what, text, buf);
 }
 

@@ -5,6 +5,7 @@
 #include <linux/sock_diag.h>
 #include <linux/unix_diag.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 
 #include "inspect/diag.h"
 
@@ -150,6 +151,18 @@ static void unix_name(struct cleat_sockaddr *sa, const struct nlattr *at)
 	sa->len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len);
 }
 
+/* The device is as the kernel has it for itself: MKDEV(). */
+static void unix_file(struct cleat_socket *s, const struct attrs *a)
+{
+	struct unix_diag_vfs file;
+
+	if (!attr_get(a, UNIX_DIAG_VFS, &file, sizeof(file)))
+		return;
+	s->file_device =
+		makedev(file.udiag_vfs_dev >> 20, file.udiag_vfs_dev & 0xfffff);
+	s->file_inode = file.udiag_vfs_ino;
+}
+
 /* Of datagram sockets the kernel's state says little: since Linux 5.15 it is
  * "established" also of the one that another has connected itself to.
  */
@@ -181,6 +194,7 @@ int cleat__diag_parse_unix(struct cleat_socket *s, const void *payload,
 	s->inode = m.udiag_ino;
 	s->cookie = cookie(m.udiag_cookie);
 	unix_name(&s->local, a.of[UNIX_DIAG_NAME]);
+	unix_file(s, &a);
 	(void)attr_get(&a, UNIX_DIAG_PEER, &s->peer_inode,
 		       sizeof(s->peer_inode));
 	(void)attr_get(&a, UNIX_DIAG_UID, &s->uid, sizeof(s->uid));

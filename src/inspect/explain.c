@@ -27,10 +27,26 @@ static bool is_connected(const struct cleat_socket *s)
 	return s->peer.len > 0;
 }
 
-/* What it does there: "nginx (pid 812) listens on [::]:80". */
-static void say_deed(struct cleat__story *st, const struct cleat_socket *s)
+/* Who is to accept the connection that receives it. */
+static const struct cleat_socket *listener_of(const struct cleat_lookup *l)
 {
-	cleat__say_owner(st, s);
+	for (size_t i = 0; i < l->n_shadowed; i++) {
+		if (l->shadowed[i].state == CLEAT_STATE_LISTEN)
+			return &l->shadowed[i];
+	}
+	return NULL;
+}
+
+/* What it does there: "nginx (pid 812) listens on [::]:80". */
+static void say_deed(struct cleat__story *st, const struct cleat_lookup *l)
+{
+	const struct cleat_socket *s = l->receivers;
+	const struct cleat_socket *to_accept =
+		cleat__is_waiting(s) ? listener_of(l) : NULL;
+
+	cleat__say_owner(st, to_accept ? to_accept : s);
+	if (to_accept)
+		cleat__say(st, ", which has not accepted it yet,");
 	if (is_connected(s))
 		cleat__say(st, " is connected from ");
 	else if (s->state == CLEAT_STATE_LISTEN)
@@ -157,7 +173,7 @@ static void say_one(struct cleat__story *st, const struct cleat_lookup *l,
 {
 	const struct cleat_socket *s = l->receivers;
 
-	say_deed(st, s);
+	say_deed(st, l);
 	say_fit(st, s, p);
 	if (l->answer == CLEAT_ANSWER_DROPPED)
 		cleat__say(
@@ -195,6 +211,8 @@ static void say_any(struct cleat__story *st, const struct cleat_lookup *l,
 static void say_other(struct cleat__story *st, const struct cleat_socket *s)
 {
 	cleat__say_socket(st, s);
+	if (s->type == SOCK_STREAM && s->state == CLEAT_STATE_BOUND)
+		cleat__say(st, " (not listening)");
 	if (s->v6only == CLEAT_ON && cleat__ip_of(&s->local).is_any)
 		cleat__say(st, " (IPv6 only)");
 }
@@ -202,9 +220,19 @@ static void say_other(struct cleat__story *st, const struct cleat_socket *s)
 /* Who has the port, but not for this packet. */
 static void say_others(struct cleat__story *st, const struct cleat__case *c)
 {
-	if (c->seen && c->seen->n > 0) {
+	const struct cleat_socket *v = c->others;
+	const size_t n = c->n_silent;
+
+	if (n > 0) {
+		cleat__say(st, "; ");
+		say_list(st, v, n, cleat__say_owner);
+		cleat__say(st, n == 1 || is_alike(&v[0], &v[n - 1])
+				       ? " has bound it, but does not listen"
+				       : " have bound it, but do not listen");
+	}
+	if (c->n_others > n) {
 		cleat__say(st, "; the port is taken elsewhere, by ");
-		say_list(st, c->seen->v, c->seen->n, say_other);
+		say_list(st, v + n, c->n_others - n, say_other);
 	}
 }
 

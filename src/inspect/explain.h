@@ -11,7 +11,10 @@ struct cleat__case {
 	struct cleat__route route;
 	struct cleat_socket
 		lingering; /* TIME_WAIT of this very pair, or len 0 */
-	const struct cleat_sockets *seen; /* of that port; NULL: not looked */
+	/* Of the port, if nobody receives it.  First come N_SILENT that are
+	 * bound to where it goes, and do not listen. */
+	const struct cleat_socket *others;
+	size_t n_silent, n_others;
 };
 
 /* cleat__count_full - receivers whose accept queue has no room. */

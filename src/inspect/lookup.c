@@ -32,7 +32,8 @@ struct answer {
 	struct cleat_sockets *seen; /* owners are in here */
 	struct candidate *v; /* whoever fits, best first */
 	size_t n;
-	struct cleat_socket *sockets; /* receivers, then shadowed */
+	/* Receivers, then shadowed; without a receiver all that are seen. */
+	struct cleat_socket *sockets;
 };
 
 static bool is_ip(const struct cleat_sockaddr *sa)
@@ -48,7 +49,7 @@ static bool is_probe(const struct cleat_probe *p)
 	       (p->from.len == 0 || is_ip(&p->from));
 }
 
-/* Of TCP the listeners, which are quickly found, and FOUND. */
+/* Of TCP what has been bound, which is quickly found, and FOUND. */
 static int look(struct answer *a, const struct cleat_probe *p,
 		const struct cleat_socket *found)
 {
@@ -59,7 +60,7 @@ static int look(struct answer *a, const struct cleat_probe *p,
 
 	if (p->type == SOCK_STREAM) {
 		q.kinds = CLEAT_KIND_TCP;
-		q.states = 1u << CLEAT_STATE_LISTEN;
+		q.states = 1u << CLEAT_STATE_LISTEN | 1u << CLEAT_STATE_BOUND;
 		if (found)
 			q.states |= 1u << found->state;
 	}
@@ -84,7 +85,6 @@ static int gather(struct answer *a, const struct cleat_probe *p,
 
 	if (err < 0)
 		return err;
-	a->why.seen = a->seen;
 	/* And one that came to be since. */
 	a->v = calloc(a->seen->n + 1, sizeof(*a->v));
 	if (!a->v)
@@ -194,12 +194,41 @@ static enum cleat_answer judge(const struct cleat_lookup *l)
 	return l->n_receivers > 1 ? CLEAT_ANSWER_ANY_OF : CLEAT_ANSWER_ONE;
 }
 
+/* Bound to where P goes; if it listened it would receive it. */
+static bool is_silent(const struct cleat_socket *s, const struct cleat_probe *p)
+{
+	struct cleat_socket listener = *s;
+
+	listener.state = CLEAT_STATE_LISTEN;
+	return s->type == SOCK_STREAM && s->state == CLEAT_STATE_BOUND &&
+	       cleat__would_receive(&listener, p) > 0;
+}
+
+static void sort_refused(struct answer *a)
+{
+	const struct cleat_probe *p = &a->why.route.packet;
+	size_t n = 0;
+
+	for (size_t i = 0; i < a->seen->n; i++) {
+		if (is_silent(&a->seen->v[i], p))
+			a->sockets[n++] = a->seen->v[i];
+	}
+	a->why.n_silent = n;
+	for (size_t i = 0; i < a->seen->n; i++) {
+		if (!is_silent(&a->seen->v[i], p))
+			a->sockets[n++] = a->seen->v[i];
+	}
+	a->why.n_others = n;
+	a->why.others = a->sockets;
+}
+
 /* Without a receiver nobody is in the shadow. */
 static int sort_out(struct answer *a)
 {
 	size_t n = 0;
 
-	a->sockets = calloc(a->n + 1, sizeof(*a->sockets));
+	/* A receiver may have come to be since. */
+	a->sockets = calloc(a->seen->n + 1, sizeof(*a->sockets));
 	if (!a->sockets)
 		return -ENOMEM;
 	for (size_t i = 0; i < a->n; i++) {
@@ -215,6 +244,8 @@ static int sort_out(struct answer *a)
 	a->pub.shadowed = a->sockets + a->pub.n_receivers;
 	a->pub.n_shadowed = n - a->pub.n_receivers;
 	a->pub.answer = judge(&a->pub);
+	if (n == 0)
+		sort_refused(a);
 	return 0;
 }
 

@@ -140,7 +140,9 @@ static bool is_same_key(const struct cleat_socket *a,
 	       a->uid == b->uid;
 }
 
-/* FNV-1a over what is most likely to differ. */
+/* FNV-1a of all that is_same_key() compares: of a hash only the first socket is
+ * kept.
+ */
 static uint64_t key_hash(const struct cleat_socket *s)
 {
 	const unsigned char *bytes = (const void *)&s->local.any;
@@ -149,7 +151,8 @@ static uint64_t key_hash(const struct cleat_socket *s)
 
 	for (size_t i = 0; i < s->local.len; i++)
 		h = (h ^ bytes[i]) * 0x100000001b3u;
-	return h;
+	h = (h ^ s->uid) * 0x100000001b3u;
+	return (h ^ (unsigned)s->v6only) * 0x100000001b3u;
 }
 
 static int number_groups(struct cleat__found *f)

@@ -161,22 +161,40 @@ static unsigned kind_of(const struct cleat_bind *b)
 	return b->proto == CLEAT_UDP ? CLEAT_KIND_UDP : CLEAT_KIND_TCP;
 }
 
+/* Whether S is bound to FILE, however either is called.  Where a file system
+ * has several devices, stat(2) does not tell the one that sockets have; there
+ * the name has to be the same.  What has been accepted shares the listener's.
+ */
+static bool has_file(const struct cleat_socket *s, const struct cleat_bind *b,
+		     const struct stat *file)
+{
+	return s->file_inode != 0 && s->file_inode == (unsigned)file->st_ino &&
+	       (s->file_device == file->st_dev || cleat__overlaps(s, b)) &&
+	       (s->type == SOCK_DGRAM || s->state != CLEAT_STATE_ESTABLISHED);
+}
+
 static int find_blockers(struct verdict *v, const struct cleat_bind *b)
 {
 	const struct cleat_query q = {
 		.kinds = kind_of(b),
 		.port = cleat_sockaddr_port(&b->at),
 	};
+	const bool is_file = is_path(b);
+	struct stat file;
 	int err = cleat_sockets_new(&v->seen, &q);
 
 	if (err < 0)
 		return err;
+	if (is_file && lstat(b->at.un.sun_path, &file) < 0)
+		return 0; /* it has just gone */
 	v->blockers = calloc(v->seen->n + 1, sizeof(*v->blockers));
 	if (!v->blockers)
 		return -ENOMEM;
 	for (size_t i = 0; i < v->seen->n; i++) {
-		if (cleat__overlaps(&v->seen->v[i], b))
-			insert(v, &v->seen->v[i]);
+		const struct cleat_socket *s = &v->seen->v[i];
+
+		if (is_file ? has_file(s, b, &file) : cleat__overlaps(s, b))
+			insert(v, s);
 	}
 	v->pub.blockers = v->blockers;
 	v->pub.n_blockers = v->n_blockers;

@@ -6,24 +6,28 @@
 #include <stdio.h>
 #include <string.h>
 
+#define PIECE_MAX 1024
+
+static void add(struct cleat__story *st, unsigned char c)
+{
+	const bool is_control = c < ' ' || c == 127;
+	const size_t room = sizeof(st->text) - st->end;
+	const size_t n = (size_t)snprintf(st->text + st->end, room,
+					  is_control ? "\\x%02x" : "%c", c);
+
+	st->end += n < room ? n : room - 1;
+}
+
 void cleat__say(struct cleat__story *st, const char *format, ...)
 {
-	const size_t room = sizeof(st->text) - st->end;
-	const size_t before = st->end;
+	char piece[PIECE_MAX];
 	va_list args;
-	int n;
 
 	va_start(args, format);
-	n = vsnprintf(st->text + st->end, room, format, args);
+	(void)vsnprintf(piece, sizeof(piece), format, args);
 	va_end(args);
-	if (n > 0)
-		st->end += (size_t)n < room ? (size_t)n : room - 1;
-	for (size_t i = before; i < st->end; i++) {
-		const unsigned char c = (unsigned char)st->text[i];
-
-		if (c < ' ' || c == 127)
-			st->text[i] = '?';
-	}
+	for (const char *c = piece; *c; c++)
+		add(st, (unsigned char)*c);
 }
 
 const char *cleat__said(struct cleat__story *st)
@@ -37,14 +41,27 @@ const char *cleat__said(struct cleat__story *st)
 	return line;
 }
 
+bool cleat__is_waiting(const struct cleat_socket *s)
+{
+	return s->inode == 0 && (s->state == CLEAT_STATE_ESTABLISHED ||
+				 s->state == CLEAT_STATE_CLOSE_WAIT);
+}
+
 /* Who has a socket of which no owner is seen. */
-static const char *nobody(const struct cleat_socket *s)
+static void say_nobody(struct cleat__story *st, const struct cleat_socket *s)
 {
 	if (s->inode != 0)
-		return "a process that is not for us to see";
-	if (s->state == CLEAT_STATE_SYN_RECEIVED)
-		return "the kernel, for a connection being made,";
-	return "the kernel, for a process that has closed it,";
+		cleat__say(st,
+			   "a process that is not for us to see "
+			   "(user id %u)",
+			   (unsigned)s->uid);
+	else if (s->state == CLEAT_STATE_SYN_RECEIVED)
+		cleat__say(st, "the kernel, for a connection being made,");
+	else if (cleat__is_waiting(s))
+		cleat__say(st,
+			   "the kernel, for a connection not accepted yet,");
+	else
+		cleat__say(st, "the kernel, for a process that has closed it,");
 }
 
 void cleat__say_owner(struct cleat__story *st, const struct cleat_socket *s)
@@ -53,7 +70,7 @@ void cleat__say_owner(struct cleat__story *st, const struct cleat_socket *s)
 	unsigned more = 0;
 
 	if (s->n_owners == 0) {
-		cleat__say(st, "%s (user id %u)", nobody(s), (unsigned)s->uid);
+		say_nobody(st, s);
 		return;
 	}
 	for (unsigned i = 1; i < s->n_owners; i++)

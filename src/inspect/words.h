@@ -11,12 +11,15 @@ struct cleat__story {
 	size_t start, end; /* of the line that is being written */
 };
 
-/* cleat__say - add to the line.  None of what is said breaks it. */
+/* cleat__say - add to the line.  None of what is said breaks it: "\x0a". */
 void cleat__say(struct cleat__story *st, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
 /* cleat__said - end the line, and return it. */
 const char *cleat__said(struct cleat__story *st);
+
+/* cleat__is_waiting - is it a connection that no process has accepted yet? */
+bool cleat__is_waiting(const struct cleat_socket *s);
 
 /* cleat__say_owner - "nginx (pid 812)". */
 void cleat__say_owner(struct cleat__story *st, const struct cleat_socket *s);
