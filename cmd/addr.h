@@ -39,6 +39,10 @@ struct addr {
 
 bool addr_is_datagram(const struct addr *a);
 
+/* addr_why - what ERR, of a connect to A, means for who wrote it; NULL where
+ * that is all there is to say. */
+const char *addr_why(const struct addr *a, int err);
+
 /* addr_list - the addresses that the N words at V say, N at most.
  *
  * Returns how many, and *LIST to be freed with free(); or -1, having

@@ -15,7 +15,7 @@
 
 enum {
 	WIDTH = 80, /* where there is no terminal */
-	NARROWEST = 40,
+	NARROWEST = 40, /* that text is indented on, and words are whole */
 	TEXT_MAX = 4096,
 };
 
@@ -29,13 +29,13 @@ const char *opt_device(void *to, const char *text)
 	return NULL;
 }
 
-static size_t terminal_width(void)
+size_t answer_width(void)
 {
 	struct winsize size;
 
 	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) < 0 || size.ws_col == 0)
 		return WIDTH;
-	return size.ws_col < NARROWEST ? NARROWEST : size.ws_col;
+	return size.ws_col;
 }
 
 /* Columns of the LEN bytes at S: those of UTF-8 that begin a character. */
@@ -48,28 +48,44 @@ static size_t columns(const char *s, size_t len)
 	return n;
 }
 
+/* How many bytes of the LEN at S fit WIDTH columns, which is not 0. */
+static size_t cut(const char *s, size_t len, size_t width)
+{
+	size_t n = 1;
+
+	while (n < len && columns(s, n + 1) <= width)
+		n++;
+	return n;
+}
+
 void answer_indented(const char *first, const char *text)
 {
-	char safe[TEXT_MAX];
+	char all[TEXT_MAX], safe[TEXT_MAX];
 	const char *word = safe;
-	const size_t width = terminal_width();
-	const int indent = printf("    %s", first);
-	size_t at = (size_t)indent;
+	const size_t width = answer_width();
+	const bool is_narrow = width < NARROWEST;
+	const int lead = is_narrow ? 1 : 4;
+	const int indent = is_narrow ? 1 : lead + (int)strlen(first);
+	size_t at = (size_t)printf("%*s", lead, "");
+	bool is_begun = false;
 
-	(void)out_escape(safe, sizeof(safe), text);
+	(void)snprintf(all, sizeof(all), "%s%s", first, text);
+	(void)out_escape(safe, sizeof(safe), all);
 	while (*word) {
-		const size_t len = strcspn(word, " ");
-		const size_t n = columns(word, len);
+		size_t len = strcspn(word, " ");
 
-		if (at > (size_t)indent && at + 1 + n > width) {
+		if (is_begun && at + 1 + columns(word, len) > width) {
 			printf("\n%*s", indent, "");
 			at = (size_t)indent;
-		} else if (at > (size_t)indent) {
+		} else if (is_begun) {
 			(void)putchar(' '); /* out_flush() tells */
 			at++;
 		}
+		if (is_narrow)
+			len = cut(word, len, width > at ? width - at : 1);
 		printf("%.*s", (int)len, word);
-		at += n;
+		at += columns(word, len);
+		is_begun = true;
 		word += len;
 		word += strspn(word, " ");
 	}

@@ -23,8 +23,12 @@ enum {
 /* clang-format on */
 opt_parser opt_device; /* unsigned: the index of a network interface */
 
+/* answer_width - columns of the terminal, or as if there were one. */
+size_t answer_width(void);
+
 /* answer_indented - print FIRST, indented, and TEXT behind it, escaped, broken
- * at blanks to fit the terminal; later lines stand below the start of TEXT. */
+ * at blanks to fit the terminal; later lines stand below the start of TEXT.  On
+ * a narrow one they do not, and words are broken too. */
 void answer_indented(const char *first, const char *text);
 
 /* answer_socket - "nginx (pid 812, fd 6) listening on 0.0.0.0:80", cut to fit

@@ -153,6 +153,10 @@ static bool has_answer(const struct target *t)
 
 static const char *reason(const struct target *t)
 {
+	const char *why = addr_why(t->addr, t->error);
+
+	if (why)
+		return why;
 	if (t->error == -EADDRNOTAVAIL)
 		return t->state == UNTRIED ? "no port left to connect from"
 					   : "no address to connect from";

@@ -98,11 +98,21 @@ static int open_end(struct pipe_end *end, const struct connect *c,
 	return cleat_connect(&end->conn, to->text, &o, until);
 }
 
+static void fail_to_open(const struct addr *to, int err)
+{
+	const char *why = addr_why(to, err);
+
+	if (why)
+		complain("connect", "connect to %s: %s", to->text, why);
+	else
+		complain("connect", "%s", cleat_why());
+}
+
 int cmd_connect(int argc, char **argv)
 {
 	struct connect c = { .pipe.linger = PIPE_NO_LINGER };
 	struct words words;
-	int status = opt_parse(&connect_usage, &c, argc, argv, &words);
+	int err, status = opt_parse(&connect_usage, &c, argc, argv, &words);
 	struct addr to;
 	struct pipe_end end = { 0 };
 	char source[CLEAT_ADDR_MAX], why[PIPE_WHY_MAX];
@@ -116,8 +126,9 @@ int cmd_connect(int argc, char **argv)
 	if (hex_open(&hex, c.pipe.hex, "connect") < 0)
 		return STATUS_FAILED;
 	status = STATUS_FAILED;
-	if (open_end(&end, &c, &to, source) < 0)
-		complain("connect", "%s", cleat_why());
+	err = open_end(&end, &c, &to, source);
+	if (err < 0)
+		fail_to_open(&to, err);
 	else if (pipe_run(&end, &c.pipe, &hex, why) != PIPE_DONE)
 		complain("connect", "%s", why);
 	else

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include <cleat/error.h>
 
@@ -68,22 +69,33 @@ static bool has_failed(const struct explain *e, int err)
 	       !(e->bind.proto == CLEAT_TCP && e->trial->reuseaddr);
 }
 
+/* What there is to say of E, which failed with ERR: each thing once. */
+static void tell(const char *command, const struct explain *e, int err)
+{
+	const char *why = cleat_strerror(err), *summary = e->trial->summary;
+	char at[CLEAT_ADDR_MAX], reason[128];
+	const char *said;
+
+	(void)snprintf(reason, sizeof(reason), ": %s", why);
+	said = strstr(summary, reason);
+	answer_address(at, e->bind.proto, &e->bind.at);
+	if (err == -EADDRNOTAVAIL) /* the summary says it in words of its own */
+		complain(command, "bind %s: %s", at, summary);
+	else if (said)
+		complain(command, "bind %s%s", at, said);
+	else
+		complain(command, "bind %s: %s: %s", at, why, summary);
+}
+
 /* Complain of the first of these that fails with ERR, if there is one. */
 static bool tell_first(const char *command, const struct explain *v, int n,
 		       int err)
 {
-	/* That one the summary begins with itself. */
-	const bool is_said = err == -EADDRNOTAVAIL;
-	char at[CLEAT_ADDR_MAX];
-
 	for (int i = 0; i < n; i++) {
-		if (!has_failed(&v[i], err))
-			continue;
-		answer_address(at, v[i].bind.proto, &v[i].bind.at);
-		complain(command, "bind %s: %s%s%s", at,
-			 is_said ? "" : cleat_strerror(err),
-			 is_said ? "" : ": ", v[i].trial->summary);
-		return true;
+		if (has_failed(&v[i], err)) {
+			tell(command, &v[i], err);
+			return true;
+		}
 	}
 	return false;
 }

@@ -134,7 +134,8 @@ static int add_address(struct filter *f, const char *word, bool has_port)
 		n = cleat_resolve(word, CLEAT_TO_BIND, at, RESOLVED_MAX,
 				  cleat_in(10 * CLEAT_SEC));
 	if (n < 0) {
-		complain("ports", "%s", cleat_why());
+		complain("ports", "%s; if it is a process, write ? for [ and :",
+			 cleat_why());
 		return -1;
 	}
 	is_any = a.family != AF_UNIX && (!a.host[0] || !strcmp(a.host, "*"));

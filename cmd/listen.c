@@ -31,7 +31,8 @@ static const struct opt options[] = {
 	{ 'k', "keep", NULL, offsetof(struct listen, keep), NULL,
 	  "take one connection after another" },
 	{ 'w', "timeout", opt_timeout, offsetof(struct listen, wait), "TIME",
-	  "give up when nobody has come for TIME, as 300ms or 2s" },
+	  "give up when nobody has come for TIME, as 300ms or 2s;\n"
+	  "that begins when it listens, its name looked up" },
 	OPT_PIPE(struct listen, pipe),
 	OPT_NET(struct listen, net),
 	{ 0 },

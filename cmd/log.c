@@ -125,8 +125,8 @@ static const char *name_of(const struct cleat_sockaddr *sa, char *safe)
 static const char *peer_of(const struct cleat_sockaddr *local,
 			   const struct cleat_sockaddr *peer, char *safe)
 {
-	const bool is_unnamed = peer->any.sa_family == AF_UNIX &&
-				peer->len <= sizeof(peer->any.sa_family);
+	/* Nor can one be asked for its name once it has gone. */
+	const bool is_unnamed = peer->len <= sizeof(peer->any.sa_family);
 
 	return name_of(is_unnamed && local ? local : peer, safe);
 }
@@ -164,6 +164,19 @@ void log_accepted(const struct log *l, const struct cleat_sockaddr *local,
 			     name_of(local, here), "peer", there));
 }
 
+void log_no_memory(const struct log *l, const struct cleat_sockaddr *local,
+		   const struct cleat_sockaddr *peer)
+{
+	char there[CLEAT_ADDR_MAX], message[MESSAGE_MAX];
+
+	(void)snprintf(message, sizeof(message),
+		       "cannot answer %s: out of memory",
+		       peer_of(local, peer, there));
+	log_write(l, LOG_WARNING, message,
+		  LOG_FIELDS(l, "{s:s,s:s,s:s}", "event", "dropped", "peer",
+			     there, "error", cleat_strerror(-ENOMEM)));
+}
+
 /* What peers and limits do every day is nothing to warn of. */
 static enum log_level level_of(int error)
 {
@@ -179,6 +192,13 @@ static enum log_level level_of(int error)
 	}
 }
 
+static const char *end_of(int error, bool is_told)
+{
+	if (error == -ECONNABORTED && !is_told)
+		return "its process has crashed or was killed";
+	return error ? cleat_strerror(error) : NULL;
+}
+
 void log_ended(const struct log *l, const struct cleat_sockaddr *local,
 	       const struct cleat_sockaddr *peer,
 	       const struct cleat_counts *bytes, int64_t duration_ns, int error)
@@ -187,7 +207,7 @@ void log_ended(const struct log *l, const struct cleat_sockaddr *local,
 	char counts[64] = "";
 	const double ms = (double)duration_ns / (double)CLEAT_MSEC;
 	const enum log_level level = level_of(error);
-	const char *why = error ? cleat_strerror(error) : NULL;
+	const char *why = end_of(error, bytes != NULL);
 
 	if (!log_wants(l, level))
 		return;

@@ -70,14 +70,17 @@ static const char *parse_user(void *to, const char *text)
 	return NULL;
 }
 
-/* With a unit, for a bare number would as well be a port. */
+/* Is to have a unit, for a bare number would as well be a port.  What is meant
+ * as one is taken, and read when it can be complained of. */
 static const char *parse_interval(void *to, const char *text)
 {
 	if (!text)
 		text = "2s";
-	if (text[0] && !isalpha((unsigned char)text[strlen(text) - 1]))
-		return "has no unit; write 300ms or 2s";
-	return opt_timeout(to, text);
+	if (!isdigit((unsigned char)text[0]) ||
+	    !strchr("smh", text[strlen(text) - 1]))
+		return "not a time with a unit; write 300ms or 2s";
+	*(const char **)to = text;
+	return NULL;
 }
 
 /* clang-format off */
@@ -106,7 +109,7 @@ static const struct opt options[] = {
 	  "the pid of a process in it" },
 	{ 0, "tree", NULL, offsetof(struct ports, tree), NULL,
 	  "by process" },
-	{ 0, "watch", parse_interval, offsetof(struct ports, watch), "[TIME]",
+	{ 0, "watch", parse_interval, offsetof(struct ports, interval), "[TIME]",
 	  "again every TIME, as 500ms or 2s (default 2s), with\n"
 	  "+ what appeared and - what vanished, until Ctrl-C" },
 	{ 0, "json", NULL, offsetof(struct ports, json), NULL,
@@ -123,8 +126,8 @@ const struct usage ports_usage = {
 	"that wait to be accepted (for others bytes to be read) and room for\n"
 	"how many; the user who made it; process. \"[::]:80 (and 0.0.0.0)\" "
 	"takes\n"
-	"IPv4 as well; a \"shared\" port has several sockets, by "
-	"SO_REUSEPORT.\n"
+	"IPv4 as well; a \"shared\" port has several sockets, by SO_REUSEPORT\n"
+	"or, of UDP, by SO_REUSEADDR.\n"
 	"Exits with 0 if there is something to list, else with "
 	"1.\n\n" FILTER_ABOUT,
 	options,
@@ -161,10 +164,14 @@ static int enter_netns(const char *name)
 	return err ? -1 : 0;
 }
 
-static bool is_misused(const struct ports *o)
+static bool is_misused(struct ports *o)
 {
 	const char *why = NULL;
 
+	if (o->interval && (why = opt_timeout(&o->watch, o->interval))) {
+		complain("ports", "--watch %s: %s", o->interval, why);
+		return true;
+	}
 	if (o->net.ipv4 && o->net.ipv6)
 		why = "-4 and -6: write one of them";
 	else if (o->json && o->tree)

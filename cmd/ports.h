@@ -22,7 +22,8 @@ struct ports {
 	bool all, tcp, is_unix, raw, json, tree;
 	unsigned states, pid; /* 0: any */
 	uid_t user; /* or NO_USER */
-	int64_t watch; /* 0: once */
+	const char *interval; /* of --watch, as written; or NULL */
+	int64_t watch; /* the same; 0: once */
 	const char *netns;
 	struct filter filter;
 };
@@ -69,8 +70,9 @@ struct screen screen_of_stdout(void);
 int draw(const struct ports *o, const struct view *w,
 	 const struct screen *screen, size_t height);
 
-/* watch - draw again and again until SIGINT or SIGTERM.  FIRST is taken over.
- * Returns 0 or -errno; what could not be written is told by out_flush(). */
+/* watch - draw again and again until SIGINT, SIGQUIT, SIGTERM or SIGHUP.  FIRST
+ * is taken over.  Returns 0 or -errno; what could not be written is told by
+ * out_flush(). */
 int watch(const struct ports *o, struct view *first);
 
 #endif

@@ -253,6 +253,16 @@ static size_t print_rows(const struct ports *o, const struct view *w,
 	return w->n;
 }
 
+static void print_rest(const struct screen *screen, size_t n)
+{
+	char text[64];
+
+	(void)snprintf(text, sizeof(text), "... and %zu more", n);
+	(void)fputs(screen->line, stdout); /* out_flush() tells */
+	(void)table_print_text(text, screen->width);
+	(void)putchar('\n');
+}
+
 int draw(const struct ports *o, const struct view *w,
 	 const struct screen *screen, size_t height)
 {
@@ -263,8 +273,7 @@ int draw(const struct ports *o, const struct view *w,
 	if (err == 0) {
 		n = print_rows(o, w, &t, screen, height);
 		if (n < w->n)
-			(void)printf("%s... and %zu more\n", screen->line,
-				     w->n - n); /* out_flush() tells */
+			print_rest(screen, w->n - n);
 	}
 	table_free(&t);
 	return err;

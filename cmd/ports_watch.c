@@ -25,8 +25,8 @@
 /* The signals that end, interrupt or hasten the wait, as a descriptor. */
 static int open_signals(void)
 {
-	static const int numbers[] = { SIGINT, SIGTERM, SIGHUP, SIGTSTP,
-				       SIGWINCH };
+	static const int numbers[] = { SIGINT, SIGQUIT, SIGTERM,
+				       SIGHUP, SIGTSTP, SIGWINCH };
 	sigset_t set;
 
 	(void)sigemptyset(&set);

@@ -55,7 +55,8 @@ static const struct opt options[] = {
 	{ 0, "prefix", opt_text, offsetof(struct serve, prefix), "TEXT",
 	  "echo and upper: put TEXT before each answer" },
 	{ 0, "lines", NULL, offsetof(struct serve, lines), NULL,
-	  "echo and upper: answer each line, of at most 64 KiB" },
+	  "echo and upper: answer each line, of at most 64 KiB;\n"
+	  "those of one datagram in one" },
 	{ 0, "once", NULL, offsetof(struct serve, once), NULL,
 	  "take one connection or datagram, answer once, and exit" },
 	{ 0, "mode", parse_mode, offsetof(struct serve, mode), "MODE",
@@ -64,7 +65,8 @@ static const struct opt options[] = {
 	{ 0, "workers", opt_count, offsetof(struct serve, workers), "N",
 	  "threads that fibers run on (default: one per core)" },
 	{ 0, "max-conns", opt_count, offsetof(struct serve, max_conns), "N",
-	  "connections at once (default: what ulimit -n leaves)" },
+	  "connections at once (default: what ulimit -n leaves);\n"
+	  "not with --mode one" },
 	{ 0, "max-per-source", opt_count,
 	  offsetof(struct serve, max_per_source), "N",
 	  "connections at once from one IP address" },
@@ -183,6 +185,9 @@ struct observer {
 	struct log log;
 	enum cleat_serve_mode mode;
 	int64_t drain;
+	/* What a unix client without a name came to, if that is sure. */
+	struct cleat_sockaddr path;
+	unsigned n_paths;
 };
 
 /* A process that was killed, or crashed, could not tell. */
@@ -193,16 +198,28 @@ static bool has_counts(const struct observer *o,
 	       (e->error != -ECANCELED && e->error != -ECONNABORTED);
 }
 
+/* All of these come before the others. */
+static void on_listening(struct observer *o, const struct cleat_serve_event *e)
+{
+	if (e->proto == CLEAT_UNIX) {
+		o->path = *e->local;
+		o->n_paths++;
+	}
+	log_listening(&o->log, e->proto, e->local);
+}
+
 static void on_event(const struct cleat_serve_event *e, void *arg)
 {
-	const struct observer *o = arg;
+	struct observer *o = arg;
+	const struct cleat_sockaddr *local =
+		e->proto == CLEAT_UNIX && o->n_paths == 1 ? &o->path : NULL;
 
 	if (e->what == CLEAT_SERVE_LISTENING)
-		log_listening(&o->log, e->proto, e->local);
+		on_listening(o, e);
 	else if (e->what == CLEAT_SERVE_ACCEPTED)
-		log_accepted(&o->log, e->local, e->peer);
+		log_accepted(&o->log, local, e->peer);
 	else if (e->what == CLEAT_SERVE_ENDED)
-		log_ended(&o->log, e->local, e->peer,
+		log_ended(&o->log, local, e->peer,
 			  has_counts(o, e) ? &e->bytes : NULL, e->duration_ns,
 			  e->error);
 	else
@@ -241,6 +258,35 @@ static const char **texts_of(const struct addr *addrs, int n)
 	return texts;
 }
 
+/* An address that is among the N twice, but for those with port 0; or NULL. */
+static const char *find_twice(const struct addr *addrs, int n)
+{
+	for (int i = 1; i < n; i++) {
+		for (int k = 0; k < i; k++) {
+			if (strcmp(addrs[i].text, addrs[k].text) == 0 &&
+			    strcmp(addrs[i].parsed.service, "0") != 0)
+				return addrs[i].text;
+		}
+	}
+	return NULL;
+}
+
+/* Look names up while a signal still ends the program: that may take long, and
+ * nothing can interrupt it.  Or complain. */
+static bool look_up(const struct addr *addrs, int n)
+{
+	struct cleat_sockaddr at;
+
+	for (int i = 0; i < n; i++) {
+		if (cleat_resolve(addrs[i].text, CLEAT_TO_BIND, &at, 1,
+				  CLEAT_FOREVER) < 0) {
+			complain("serve", "%s", cleat_why());
+			return false;
+		}
+	}
+	return true;
+}
+
 /* SIGINT and SIGTERM as a descriptor.  Threads that start later inherit the
  * mask, so that none is interrupted. */
 static int open_signals(void)
@@ -257,7 +303,11 @@ static int open_signals(void)
 static int serve(const struct serve *s, const struct cleat_service *service,
 		 const struct log *log, const struct addr *addrs, int n)
 {
-	struct observer observer = { *log, s->mode, s->drain };
+	struct observer observer = {
+		.log = *log,
+		.mode = s->mode,
+		.drain = s->drain,
+	};
 	int *fds = NULL;
 	unsigned n_fds = inherited_fds(&fds);
 	const char **texts = texts_of(addrs, n);
@@ -315,7 +365,7 @@ int cmd_serve(int argc, char **argv)
 	};
 	struct cleat_service service;
 	struct addr *addrs;
-	const char *why;
+	const char *why, *twice;
 
 	if (status != OPT_GO_ON)
 		return status;
@@ -327,6 +377,10 @@ int cmd_serve(int argc, char **argv)
 		complain("serve", "--workers: for --mode fibers only");
 		return STATUS_MISUSED;
 	}
+	if (s.max_conns > 0 && s.mode == CLEAT_SERVE_ONE) {
+		complain("serve", "--max-conns: not for --mode one");
+		return STATUS_MISUSED;
+	}
 	why = service_pick(&service, words.v[0], &answer);
 	if (why) {
 		complain("serve", "%s: %s", words.v[0], why);
@@ -335,7 +389,15 @@ int cmd_serve(int argc, char **argv)
 	n = addr_list(&addrs, words.v + 1, words.n - 1, &s.net, "serve");
 	if (n < 0)
 		return STATUS_MISUSED;
-	status = serve(&s, &service, &log, addrs, n);
+	twice = find_twice(addrs, n);
+	if (twice) {
+		complain("serve", "%s: given twice", twice);
+		status = STATUS_MISUSED;
+	} else if (!look_up(addrs, n)) {
+		status = STATUS_FAILED;
+	} else {
+		status = serve(&s, &service, &log, addrs, n);
+	}
 	free(addrs);
 	return status;
 }

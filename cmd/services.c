@@ -13,6 +13,7 @@
 
 enum {
 	CHUNK_MAX = 64 * 1024, /* of a stream, and the longest line */
+	ANSWER_MAX = 1 << 20, /* in a datagram; no kernel takes as much */
 	CHARGEN_LINE = 72 + 2,
 	CHARGEN_CYCLE = 95 * CHARGEN_LINE, /* then the pattern begins again */
 	CHARGEN_DGRAM_MAX = 512,
@@ -68,11 +69,25 @@ static ssize_t recv_line(struct cleat_conn *c, char *line)
 	return n == CLEAT_EEOF ? 0 : n;
 }
 
+/* Memory to serve C with; or NULL, which the log says. */
+static void *alloc(struct cleat_conn *c, size_t size, const struct answer *a)
+{
+	struct cleat_sockaddr local = { 0 }, peer = { 0 };
+	void *p = malloc(size);
+
+	if (p)
+		return p;
+	(void)cleat_conn_local(c, &local);
+	(void)cleat_conn_peer(c, &peer); /* of a unix one: perhaps gone */
+	log_no_memory(a->log, &local, &peer);
+	return NULL;
+}
+
 static void answer_stream(struct cleat_conn *c, void *arg)
 {
 	const struct answer *a = arg;
 	const size_t before = strlen(a->prefix);
-	char *answer = malloc(before + CHUNK_MAX);
+	char *answer = alloc(c, before + CHUNK_MAX, a);
 	char *data = answer ? answer + before : NULL;
 	ssize_t n = 0;
 
@@ -95,12 +110,18 @@ static void answer_stream(struct cleat_conn *c, void *arg)
 	free(answer);
 }
 
-/* Once: whoever sends such datagrams could fill a disk with it. */
+/* Whether A may warn.  Once: whoever sends such datagrams could fill a disk
+ * with it. */
+static bool may_warn(struct answer *a)
+{
+	return !atomic_exchange(&a->has_warned, true);
+}
+
 static void warn_too_long(struct answer *a, size_t len)
 {
 	char text[100];
 
-	if (atomic_exchange(&a->has_warned, true))
+	if (!may_warn(a))
 		return;
 	(void)snprintf(text, sizeof(text),
 		       "dropped an answer of %zu bytes: too long for a "
@@ -111,26 +132,52 @@ static void warn_too_long(struct answer *a, size_t len)
 			     (json_int_t)len));
 }
 
+/* The answers to DATA, or to each of its lines, one after another in TO, unless
+ * that is NULL.  Returns how long they are. */
+static size_t put_answers(const struct answer *a, const char *data, size_t len,
+			  char *to)
+{
+	const size_t before = strlen(a->prefix);
+	size_t n = 0;
+
+	do {
+		const char *end = a->lines ? memchr(data, '\n', len) : NULL;
+		const size_t line = end ? (size_t)(end + 1 - data) : len;
+
+		if (to) {
+			memcpy(to + n, a->prefix, before);
+			memcpy(to + n + before, data, line);
+		}
+		n += before + line;
+		data += line;
+		len -= line;
+	} while (len > 0);
+	return n;
+}
+
 static void answer_dgram(struct cleat_dgram *d,
 			 const struct cleat_sockaddr *from, void *data,
 			 size_t len, void *arg)
 {
 	struct answer *a = arg;
-	const size_t before = strlen(a->prefix);
-	char *both = before > 0 ? malloc(before + len) : NULL;
+	const size_t n = put_answers(a, data, len, NULL);
+	char *copy = NULL;
 
 	if (a->upper)
 		upper_case(data, len);
-	if (both) {
-		memcpy(both, a->prefix, before);
-		memcpy(both + before, data, len);
-		data = both;
-		len += before;
+	if (n > len && n <= ANSWER_MAX) {
+		copy = malloc(n);
+		if (!copy) {
+			if (may_warn(a))
+				log_no_memory(a->log, NULL, from);
+			return;
+		}
+		(void)put_answers(a, data, len, copy);
 	}
-	if ((both || before == 0) &&
-	    send_dgram(d, data, len, from) == -EMSGSIZE)
-		warn_too_long(a, len);
-	free(both);
+	if (n > ANSWER_MAX ||
+	    send_dgram(d, copy ? copy : data, n, from) == -EMSGSIZE)
+		warn_too_long(a, n);
+	free(copy);
 }
 
 /* discard, RFC 863 */
@@ -172,10 +219,9 @@ void service_chargen(char *to, size_t len)
 /* What the peer says meanwhile is thrown away, lest its sends get stuck. */
 static void chargen_stream(struct cleat_conn *c, void *arg)
 {
-	char *cycle = malloc(CHARGEN_CYCLE);
+	char *cycle = alloc(c, CHARGEN_CYCLE, arg);
 	const void *data;
 
-	(void)arg;
 	if (!cycle)
 		return;
 	service_chargen(cycle, CHARGEN_CYCLE);

@@ -16,7 +16,7 @@ struct answer {
 	bool lines; /* answer each line, not each chunk */
 	bool once; /* one answer for a connection */
 	bool upper; /* set by service_pick() */
-	_Atomic bool has_warned; /* of answers that are too long */
+	_Atomic bool has_warned; /* of a datagram that cannot be answered */
 };
 
 /* service_pick - the service called NAME, to answer as A says.

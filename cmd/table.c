@@ -88,6 +88,8 @@ void table_fit(struct table *t, size_t width, const unsigned *least)
 		total += t->width[i];
 	while (total > width && (narrow(t, least) || narrow(t, one)))
 		total--;
+	for (t->shown = t->columns; total > width && t->shown > 1;)
+		total -= t->width[--t->shown] + GAP;
 }
 
 size_t table_print_text(const char *text, size_t width)
@@ -129,8 +131,11 @@ const char *table_print(const struct table *t, const char *at)
 	size_t blanks = 0;
 
 	for (unsigned i = 0; i < t->columns; i++) {
-		print_blanks(blanks);
-		blanks = t->width[i] - table_print_text(at, t->width[i]) + GAP;
+		if (i < t->shown) {
+			print_blanks(blanks);
+			blanks = t->width[i] + GAP -
+				 table_print_text(at, t->width[i]);
+		}
 		at += strlen(at) + 1;
 	}
 	return at;

@@ -13,6 +13,7 @@ enum {
 /* All zero, but for the number of columns, is an empty one. */
 struct table {
 	unsigned columns;
+	unsigned shown; /* of these columns, once table_fit() has said it */
 	size_t width[TABLE_COLUMNS_MAX]; /* of what is in them, in characters */
 	char *cells; /* each with its NUL, line by line */
 	size_t used, room;
@@ -27,7 +28,8 @@ char *table_room(struct table *t, size_t len);
 void table_add(struct table *t, unsigned column, size_t len);
 
 /* table_fit - narrow the widest columns, until a line is WIDTH characters; and
- * not below LEAST of each, unless it has to be. */
+ * not below LEAST of each, unless it has to be.  Where not even a character of
+ * each fits, the last columns are left out. */
 void table_fit(struct table *t, size_t width, const unsigned *least);
 
 /* table_print - the line whose cells are at CELLS, on stdout, without its end.

@@ -161,13 +161,19 @@ static int sources(struct cleat_sockaddr *from, const char *text,
 {
 	struct cleat_addr a;
 	char whole[CLEAT_ADDR_MAX];
-	int n = -1;
+	int n = cleat_addr_parse(&a, text);
 
-	if (cleat_addr_parse(&a, text) == 0 ||
-	    cleat_addr_parse_pair(&a, text, "0") == 0) {
-		a.proto = proto;
-		n = cleat_addr_format(&a, whole, sizeof(whole));
+	if (n < 0)
+		n = cleat_addr_parse_pair(&a, text, "0");
+	if (n == 0 && a.family == AF_UNIX) {
+		complain("who",
+			 "--from %s: a unix address; write HOST or HOST:PORT",
+			 text);
+		return -1;
 	}
+	a.proto = proto;
+	if (n == 0)
+		n = cleat_addr_format(&a, whole, sizeof(whole));
 	if (n >= 0)
 		n = cleat_resolve(whole, CLEAT_TO_BIND, from, ADDRESSES_MAX,
 				  CLEAT_FOREVER);
@@ -306,39 +312,70 @@ static void print_json(const struct answer *a, const struct addr *addr)
 		answer_json_text(l->explanation)));
 }
 
+static bool has_process(const struct cleat_lookup *l, pid_t pid)
+{
+	for (size_t i = 0; i < l->n_receivers; i++) {
+		const struct cleat_socket *s = &l->receivers[i];
+
+		for (unsigned k = 0; k < s->n_owners; k++) {
+			if (s->owners[k].pid == pid)
+				return true;
+		}
+	}
+	return false;
+}
+
+/* Whether it is received, and by known processes. */
+static bool is_known(const struct cleat_lookup *l)
+{
+	for (size_t i = 0; i < l->n_receivers; i++) {
+		if (l->receivers[i].n_owners == 0)
+			return false;
+	}
+	return is_received(l);
+}
+
 /* Whether no process is among the receivers of both; false where that is not
  * known. */
 static bool are_apart(const struct cleat_lookup *a,
 		      const struct cleat_lookup *b)
 {
-	const struct cleat_socket *s = a->receivers, *t = b->receivers;
-
-	if (!is_received(a) || !is_received(b) || s->n_owners == 0 ||
-	    t->n_owners == 0)
+	if (!is_known(a) || !is_known(b))
 		return false;
-	for (unsigned i = 0; i < s->n_owners; i++) {
-		for (unsigned k = 0; k < t->n_owners; k++) {
-			if (s->owners[i].pid == t->owners[k].pid)
+	for (size_t i = 0; i < a->n_receivers; i++) {
+		const struct cleat_socket *s = &a->receivers[i];
+
+		for (unsigned k = 0; k < s->n_owners; k++) {
+			if (has_process(b, s->owners[k].pid))
 				return false;
 		}
 	}
 	return true;
 }
 
-/* Say so if two of these answer differently, as 127.0.0.1 and ::1 may. */
+/* Find two of these that answer differently, as 127.0.0.1 and ::1 may. */
+static bool find_difference(const struct answer *v, int n, int *one, int *other)
+{
+	for (*one = 0; *one < n; ++*one) {
+		for (*other = *one + 1; *other < n; ++*other) {
+			if (are_apart(v[*one].lookup, v[*other].lookup))
+				return true;
+		}
+	}
+	return false;
+}
+
 static void print_difference(const struct answer *v, int n,
 			     enum cleat_proto proto)
 {
 	char one[CLEAT_ADDR_MAX], other[CLEAT_ADDR_MAX];
+	int i, k;
 
-	for (int i = 1; i < n; i++) {
-		if (!are_apart(v[0].lookup, v[i].lookup))
-			continue;
-		answer_address(one, proto, &v[0].probe.to);
-		answer_address(other, proto, &v[i].probe.to);
-		printf("%s and %s go to different processes\n", one, other);
+	if (!find_difference(v, n, &i, &k))
 		return;
-	}
+	answer_address(one, proto, &v[i].probe.to);
+	answer_address(other, proto, &v[k].probe.to);
+	printf("%s and %s go to different processes\n", one, other);
 }
 
 static int look_up(struct answer *a, const struct addr *addr)

@@ -9,45 +9,11 @@
 
 #include <cleat/error.h>
 
-enum {
-	PATH_SIZE = sizeof(((struct sockaddr_un *)NULL)->sun_path) + 1,
-};
-
 struct who_unix {
 	struct cleat_lookup l; /* first: it is what the caller has */
 	struct cleat_sockets *all;
 	char text[128];
 };
-
-/* The path of SA, with a NUL that the kernel need not have; "" if it has no
- * path. */
-static void copy_path(char path[PATH_SIZE], const struct cleat_sockaddr *sa)
-{
-	const size_t at = offsetof(struct sockaddr_un, sun_path);
-	const size_t len = sa->len > at ? sa->len - at : 0;
-
-	memset(path, '\0', PATH_SIZE);
-	memcpy(path, sa->un.sun_path, len < PATH_SIZE ? len : PATH_SIZE - 1);
-}
-
-/* Whether S has the name of the file FILE, however that is spelt: by another
- * way, or from its process's directory. */
-static bool has_file(const struct cleat_socket *s, const struct stat *file)
-{
-	char path[PATH_SIZE], there[PATH_SIZE + 32];
-	struct stat st;
-
-	copy_path(path, &s->local);
-	if (path[0] == '/')
-		(void)snprintf(there, sizeof(there), "%s", path);
-	else if (path[0] && s->n_owners > 0)
-		(void)snprintf(there, sizeof(there), "/proc/%d/cwd/%s",
-			       (int)s->owners[0].pid, path);
-	else
-		return false;
-	return stat(there, &st) == 0 && st.st_dev == file->st_dev &&
-	       st.st_ino == file->st_ino;
-}
 
 static bool has_name(const struct cleat_socket *s,
 		     const struct cleat_sockaddr *to)
@@ -56,18 +22,27 @@ static bool has_name(const struct cleat_socket *s,
 	       memcmp(&s->local.un, &to->un, to->len) == 0;
 }
 
+/* Whether S is bound to FILE, however either is called.  Where a file system
+ * has several devices, stat(2) does not tell the one that sockets have; there
+ * the name TO has to be the same. */
+static bool has_file(const struct cleat_socket *s, const struct stat *file,
+		     const struct cleat_sockaddr *to)
+{
+	return s->file_inode != 0 && s->file_inode == (unsigned)file->st_ino &&
+	       (s->file_device == file->st_dev || has_name(s, to));
+}
+
 /* An accepted connection has its listener's name, and receives nothing new. */
 static bool can_receive(const struct cleat_socket *s)
 {
 	return s->type == SOCK_DGRAM || s->state == CLEAT_STATE_LISTEN;
 }
 
-/* What listens at TO, of any type; or NULL.  Of several that were bound to one
- * path, after its file was removed, the file is the last one's.  FILE is NULL
- * for an abstract name. */
+/* What listens at TO, of any type; or NULL.  FILE is NULL for an abstract name,
+ * which sockets of each type may have. */
 static const struct cleat_socket *find(const struct cleat_sockets *all,
 				       const struct cleat_sockaddr *to,
-				       const struct stat *file)
+				       const struct stat *file, int type)
 {
 	const struct cleat_socket *found = NULL;
 
@@ -75,8 +50,8 @@ static const struct cleat_socket *find(const struct cleat_sockets *all,
 		const struct cleat_socket *s = &all->v[i];
 
 		if (can_receive(s) &&
-		    (file ? has_file(s, file) : has_name(s, to)) &&
-		    (!found || s->inode > found->inode))
+		    (file ? has_file(s, file, to) : has_name(s, to)) &&
+		    (!found || s->type == type))
 			found = s;
 	}
 	return found;
@@ -99,8 +74,9 @@ static void tell_absence(struct who_unix *u, const struct cleat_sockaddr *to,
 	} else {
 		u->l.explanation =
 			"the file is there, but no socket of this network "
-			"namespace is bound to it: a program that has ended "
-			"left it behind.";
+			"namespace is seen to be bound to it: a program that "
+			"has ended left it behind, or one of another "
+			"namespace has it.";
 	}
 }
 
@@ -137,8 +113,12 @@ static void judge(struct cleat_lookup *l, const struct cleat_socket *s,
 		return;
 	}
 	l->answer = CLEAT_ANSWER_ONE;
-	l->explanation = "it is bound to this name; unix addresses have no "
-			 "wildcards, so that there is no other.";
+	l->explanation = s->file_inode != 0
+				 ? "it is bound to the file that is there; no "
+				   "other socket can be."
+				 : "it is bound to this name; unix addresses "
+				   "have no wildcards, so that there is no "
+				   "other.";
 }
 
 int who_unix_new(struct cleat_lookup **l, int type,
@@ -161,7 +141,7 @@ int who_unix_new(struct cleat_lookup **l, int type,
 	if (is_path && stat(to->un.sun_path, &file) < 0)
 		stat_error = errno;
 	if (!stat_error)
-		s = find(u->all, to, is_path ? &file : NULL);
+		s = find(u->all, to, is_path ? &file : NULL, type);
 	u->l.answer = CLEAT_ANSWER_REFUSED;
 	if (s)
 		judge(&u->l, s, type);

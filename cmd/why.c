@@ -92,6 +92,24 @@ static const char *yes_or_no(bool b)
 	return b ? "yes" : "no";
 }
 
+/* As a table, if that fits. */
+static void print_options(const struct cleat_trial *t)
+{
+	static const char heads[] =
+		"    no option  SO_REUSEADDR  SO_REUSEPORT  both\n";
+
+	if (answer_width() >= sizeof(heads) - 2) {
+		printf("%s    %-9s  %-12s  %-12s  %s\n", heads,
+		       yes_or_no(t->none), yes_or_no(t->reuseaddr),
+		       yes_or_no(t->reuseport), yes_or_no(t->both));
+		return;
+	}
+	answer_indented("no option: ", yes_or_no(t->none));
+	answer_indented("SO_REUSEADDR: ", yes_or_no(t->reuseaddr));
+	answer_indented("SO_REUSEPORT: ", yes_or_no(t->reuseport));
+	answer_indented("both: ", yes_or_no(t->both));
+}
+
 static void print_text(const struct explain *e)
 {
 	const struct cleat_trial *t = e->trial;
@@ -108,10 +126,7 @@ static void print_text(const struct explain *e)
 	       colour ? "\033[0m" : "", cleat_strerror(t->error));
 	answer_indented("", t->summary);
 	if (e->bind.at.any.sa_family != AF_UNIX)
-		printf("    no option  SO_REUSEADDR  SO_REUSEPORT  both\n"
-		       "    %-9s  %-12s  %-12s  %s\n",
-		       yes_or_no(t->none), yes_or_no(t->reuseaddr),
-		       yes_or_no(t->reuseport), yes_or_no(t->both));
+		print_options(t);
 	answer_list("in the way: ", t->blockers, t->n_blockers);
 	for (size_t i = 0; i < t->n_advice; i++)
 		answer_indented("try: ", t->advice[i]);

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """A network that is this test's alone: nothing but a loopback of its own.
 
-A test program that calls main() instead of unittest.main() is started once more
-in a network namespace, so that any port is free and every socket is its own.
+A test program that calls main() instead of unittest.main() is started once
+more in a network namespace, so that any port is free and every socket is its
+own.
 """
 import os
 import socket

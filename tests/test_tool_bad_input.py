@@ -12,7 +12,7 @@ import unittest
 
 from support import (
     DEADLINE, OWN_NETWORK, Peer, Program, check_sanitizers, connect, echo,
-    has_own_network, is_sanitized, read_exactly, run, tool)
+    has_own_network, is_sanitized, needs_ipv6, read_exactly, run, tool)
 
 COMMANDS = ["serve", "connect", "listen", "check"]
 ANY = "127.0.0.1:0"
@@ -75,6 +75,11 @@ MISUSES = [
     (["check"], "no address"), (["check", "--", "true"], "no address"),
     (["connect", "127.0.0.1:1", "127.0.0.1:2"], "one address"),
     (["listen", "127.0.0.1:0", "127.0.0.2:0"], "one address"),
+    (["connect", "a", "1", "c"], "c: one address"),
+    (["serve", "echo", "--mode", "one", "--max-conns", "5", ANY],
+     "--max-conns"),
+    (["serve", "echo", "127.0.0.1:1", ANY, "127.0.0.1", "1"],
+     "127.0.0.1:1: given twice"),
     (["connect", "-6", "127.0.0.1:1"], "-6"),
     (["connect", "-4", "[::1]:1"], "-4"),
     (["connect", "-u", "tcp://127.0.0.1:1"], "-u"),
@@ -170,11 +175,23 @@ class Misuse(Case):
                                       reason=reason)
 
     def test_malformed_pairs(self):
-        for host, port in (("127.0.0.1", "65536"), ("127.0.0.1", "-1"),
-                           ("127.0.0.1", ""), ("::1", "x y"),
-                           ("unix:/x", "80"), ("127.0.0.1:80", "90")):
+        for host, port, reason in (
+                ("127.0.0.1", "65536", "65536: port out of range"),
+                ("::1", "65536", "65536: port out of range"),
+                ("tcp4://localhost", "99999", "99999: port out of range"),
+                ("127.0.0.1", "1x", "1x: neither a port"),
+                ("127.0.0.1", "-1", "-1: a port has no sign"),
+                ("127.0.0.1", "+1", "[+]1: a port has no sign"),
+                # There it is the first that is to be mended.
+                ("127.0.0.1", "", "127.0.0.1: no port"),
+                ("127.0.0.1", "127.0.0.1:80", "127.0.0.1: no port"),
+                ("::1", "x y", "::1: more than one colon"),
+                ("65536", "80", "65536: port out of range"),
+                ("unix:/x", "80", "80: one address"),
+                ("127.0.0.1:80", "90", "90: one address")):
             with self.subTest(host, port=port):
-                self.assert_fails("connect", "--", host, port, status=2)
+                self.assert_fails("connect", "--", host, port, status=2,
+                                  reason=reason)
 
     def test_unknown_options(self):
         for command in COMMANDS:
@@ -375,6 +392,22 @@ class Machine(Case):
                 for argv in self.every(f"unix:{path}"):
                     self.assert_fails(*argv, status=1,
                                       reason=f"unix:{path}: .*(?:{reason})")
+
+    def test_a_reason_is_given_once(self):
+        for argv in self.every("unix:/nonexistent/s"):
+            err = self.assert_fails(*argv, status=1)
+            for part in "unix:/nonexistent/s", "no such", "the directory":
+                self.assertEqual(err.count(part), 1, err)
+
+    @needs_ipv6
+    def test_a_link_local_address_without_its_interface(self):
+        """Whatever interfaces there are."""
+        reason = r"link-local; .*\[fe80::1%eth0\]:80"
+        self.assert_fails("connect", "[fe80::1]:80", status=1, reason=reason)
+        for addr in "[fe80::1]:80", "udp://[fe80::1]:80":
+            r = run(tool(), "check", addr)
+            self.assertEqual((r.returncode, r.stderr), (1, ""))
+            self.assertRegex(r.stdout, f"FILTERED.*{reason}")
 
     def limited(self, what, n):
         return lambda: resource.setrlimit(what, (n, n))

@@ -400,7 +400,7 @@ class Filters(Case):
                 (["--user", "no-such-user"], "no such user"),
                 (["--pid", "0"], "out of range"),
                 (["--pid", "x"], "not a count"),
-                (["--watch=5"], "no unit"),
+                (["--watch=5"], "not a time with a unit"),
                 (["--watch=0s"], "leaves no time"),
                 (["-4", "-6"], "write one of them"),
                 (["--json", "--tree"], "write one of them"),
@@ -457,6 +457,21 @@ class Owners(Case):
                         name.decode().isprintable() and b":" not in name:
                     self.assertEqual(o["owners"][0]["command"], name.decode())
                     self.assertEqual(len(self.lines(name.decode())), 1)
+
+    def test_a_process_with_a_name_like_an_address(self):
+        for name, pattern in (("[x] y", "?x] y"), ("a:80", "a?80")):
+            with self.subTest(name), Program(
+                    "python3", "-c", "import socket, time\n"
+                    f"open('/proc/self/comm', 'w').write({name!r})\n"
+                    "s = socket.create_server(('127.0.0.1', 0))\n"
+                    "print('listening on x:%d' % s.getsockname()[1],"
+                    " flush=True)\n"
+                    "time.sleep(60)\n") as p:
+                self.assertGreater(p.port, 0)
+                self.assert_line(ports(name), re.escape("write ? for [ and :"),
+                                 2)
+                o, = self.json(pattern)
+                self.assertEqual(o["owners"][0]["pid"], p.pid)
 
     def test_processes_that_vanish(self):
         self.listener()
@@ -539,8 +554,7 @@ class OnATerminal(Case):
             for args in [], ["--all"], ["--unix"], ["--tree"]:
                 with self.subTest(width=width, args=args):
                     found = self.on_terminal(*args, columns=width)
-                    if width >= 20:
-                        self.assertLessEqual(max(map(len, found)), width)
+                    self.assertLessEqual(max(map(len, found)), width)
                     if args or width < 20:
                         continue
                     starts = [found[0].index(h) for h in
@@ -674,6 +688,32 @@ class Watch(Case):
                         "- tcp  127.0.0.1:2000 ")):
                     self.assertTrue(line.startswith(want), found)
                 self.assertEqual(p.err, "")
+
+    def test_each_signal_restores_the_terminal(self):
+        for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM,
+                       signal.SIGHUP):
+            with self.subTest(number):
+                t = self.watch()
+                t.wait_for(":1000 ")
+                t.process.send_signal(number)
+                self.assert_restored(t)
+        t = self.watch()
+        t.wait_for(":1000 ")
+        t.type(b"\x1c")
+        self.assert_restored(t)
+
+    def test_a_bad_time(self):
+        for args, reason in (
+                (["--watch", "0s"], "--watch 0s: leaves no time"),
+                (["--watch=0ms"], "--watch 0ms: leaves no time"),
+                (["--watch", "1x2s"], "--watch 1x2s: not a time"),
+                (["--watch=5"], "--watch 5: not a time with a unit"),
+                (["--watch="], "--watch : not a time with a unit")):
+            with self.subTest(args):
+                r = ports(*args)
+                self.assertRegex(r.stderr,
+                                 rf"\Acleat ports: {reason}[^\n]*\n\Z")
+                self.assertEqual((r.stdout, r.returncode), ("", 2))
 
     def test_the_word_behind_it(self):
         """A time has a unit; else it is a filter, or another option."""

@@ -18,8 +18,9 @@ import time
 import unittest
 
 from support import (
-    DEADLINE, Program, abort, connect, dial, has_ipv6, held_port, is_sanitized,
-    read_all, read_exactly, run, tool, wait_until)
+    DEADLINE, OWN_NETWORK, Program, abort, connect, dial, has_ipv6, held_port,
+    is_sanitized, needs_own_network, read_all, read_exactly, run, tool,
+    wait_until)
 
 ANY = "127.0.0.1:0"
 MODES = ["fibers", "threads", "processes", "one"]
@@ -41,6 +42,29 @@ for i, fd in enumerate(far):
 os.environ["LISTEN_FDS"] = str(len(fds))
 os.environ["LISTEN_PID"] = sys.argv[1] or str(os.getpid())
 os.execv(sys.argv[3], sys.argv[3:])
+"""
+
+# Serves a name that nobody looks up, and sends the signals given: each shall
+# end it at once.
+MUTE = """
+import pathlib, socket, subprocess, sys
+tool, path, *numbers = sys.argv[1:]
+pathlib.Path(path).write_text("nameserver 127.0.0.1\\n")
+if subprocess.run(["mount", "--bind", path, "/etc/resolv.conf"]).returncode:
+    sys.exit(77)
+for n in map(int, numbers):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.bind(("127.0.0.1", 53))
+        s.settimeout(4)
+        with subprocess.Popen([tool, "serve", "echo", "slow.test:80"]) as p:
+            try:
+                s.recv(1)
+                p.send_signal(n)
+                assert p.wait(4) == -n
+            except TimeoutError:
+                sys.exit(77)
+            finally:
+                p.kill()
 """
 
 needs_ipv6 = unittest.skipUnless(has_ipv6(), "no IPv6 loopback here")
@@ -340,6 +364,27 @@ class Services(Case):
                     s.send(data)
                     self.assertEqual(s.recv(1000), b"ACK: " + data)
 
+    def test_lines_of_datagrams(self):
+        """All answers in one datagram."""
+        _, dgrams = self.everywhere("upper", "--lines", "--prefix", "Echo: ")
+        for addr in dgrams:
+            with self.subTest(addr), dial(addr) as s:
+                for data, answer in (
+                        (b"a\nb\n", b"Echo: A\nEcho: B\n"),
+                        (b"a\n\nb", b"Echo: A\nEcho: \nEcho: B"),
+                        (b"a", b"Echo: A"), (b"\n", b"Echo: \n"),
+                        (b"", b"Echo: ")):
+                    s.send(data)
+                    self.assertEqual(s.recv(1000), answer)
+
+    def test_many_lines_of_a_datagram(self):
+        """Answers that would fill the memory are not even made."""
+        with serve("echo", "--lines", "--prefix", "x" * 100000,
+                   "udp://" + ANY) as p, dial(p.addresses()[0]) as s:
+            s.send(b"\n" * 65000)
+            p.wait_for("WARNING - serve - dropped an answer of 6500065000 ")
+            self.assertLess(memory_of(p.pid), 100 << 10)
+
     def test_answers_longer_than_a_datagram(self):
         """One warning for all of them, and the rest goes on."""
         for args in [], ["-q", "--mode", "threads"]:
@@ -455,6 +500,7 @@ class Modes(Case):
                 os.kill(child, signal.SIGKILL)
                 self.assertTrue(is_ended(s))
             wait_until(lambda: children_of(p) == [kept], "it to be reaped")
+            p.wait_for(" ms: its process has crashed or was killed\n")
             self.assertEqual(exchange(other, b"x"), b"x")
             self.assertEqual(ask(connect(p.port), b"new"), b"new")
 
@@ -766,6 +812,26 @@ class Limits(Case):
                 self.assert_log(p)
 
 
+    @needs_plain_memory
+    def test_no_memory_for_an_answer(self):
+        """Who gets none is told in the log, with the reason."""
+        for mode in "one", "processes":
+            for addr, args in ((ANY, ["--prefix", "x" * 100000]),
+                               ("udp://" + ANY,
+                                ["--lines", "--prefix", "x" * 10000])):
+                with self.subTest(mode, addr=addr), \
+                        serve("echo", "--mode", mode, *args, addr) as p:
+                    with dial(p.addresses()[0]) as s:
+                        resource.prlimit(p.pid, resource.RLIMIT_AS,
+                                         (1 << 20, -1))
+                        host, port = s.getsockname()
+                        s.sendall(b"\n" * 90)
+                        p.wait_for(f"WARNING - serve - cannot answer {host}:"
+                                   f"{port}: out of memory\n")
+                    self.assert_stops(p)
+                    self.assert_log(p)
+
+
 class BadPeers(Case):
     def test_resets_disturb_nobody(self):
         for mode in MODES:
@@ -841,6 +907,19 @@ class Log(Case):
             then = datetime.datetime.strptime(p.err[:19], "%d-%m-%Y %H:%M:%S")
             now = datetime.datetime.now()
             self.assertLess(abs((now - then).total_seconds()), 60)
+
+    def test_unix_clients_are_known_by_the_path(self):
+        for mode in MODES:
+            path = f"{self.dir}/{mode}"
+            with self.subTest(mode), serve("echo", "--mode", mode,
+                                           f"unix:{path}", ANY) as p:
+                unix, tcp = p.addresses(2)
+                for addr in unix, tcp:
+                    ask(dial(addr), b"x")
+                wait_until(lambda: len(ended(p)) == 2, "their ends")
+                self.assertEqual(p.err.count(f"accepted unix:{path}\n"), 1)
+                self.assertEqual(p.err.count(f"ended unix:{path}: "), 1)
+                self.assertEqual(p.err.count("accepted 127.0.0.1:"), 1)
 
     def test_byte_counts(self):
         big = b"x" * 300000
@@ -948,6 +1027,16 @@ class Log(Case):
 
 
 class Stopping(Case):
+    @needs_own_network
+    def test_a_signal_ends_it_while_it_looks_a_name_up(self):
+        unshare, *rest = OWN_NETWORK
+        r = run(unshare, "--mount", *rest, sys.executable, "-c", MUTE, tool(),
+                f"{self.dir}/resolv.conf", str(signal.SIGINT.value),
+                str(signal.SIGTERM.value))
+        if r.returncode == 77:
+            self.skipTest("no silent name server to be had")
+        self.assertEqual((r.returncode, r.stderr), (0, ""))
+
     def test_a_signal_ends_it(self):
         for mode in MODES:
             for number in signal.SIGINT, signal.SIGTERM:

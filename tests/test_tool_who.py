@@ -235,6 +235,49 @@ class Addresses(Case):
             self.assertIn(f"cleat (pid {p.pid}", r.stdout)
             self.assertNotIn("different", who("-4", str(port)).stdout)
 
+    def child(self, *at):
+        """Another process that listens at these, and shares their ports."""
+        code = ("import socket, time\n"
+                f"for host, port in {at!r}:\n"
+                "    six = ':' in host\n"
+                "    s = socket.socket(10 if six else 2)\n"
+                "    s.setsockopt(1, socket.SO_REUSEPORT, 1)\n"
+                "    s.bind((host, port))\n"
+                "    s.listen()\n"
+                "    globals()[host] = s\n"
+                f"print('listening on x:{at[0][1]}', flush=True)\n"
+                f"time.sleep({DEADLINE})\n")
+        p = self.enterContext(Program("python3", "-c", code))
+        p.addresses()
+        return p
+
+    def test_a_group_that_has_the_same_process(self):
+        """Whichever of the group is told first."""
+        _, port = self.bound("127.0.0.1", options=SHARED)
+        self.child(("127.0.0.1", port), ("::1", port))
+        self.assertNotIn("different", who(str(port)).stdout)
+        _, port = self.bound("127.0.0.1", options=SHARED)
+        self.child(("127.0.0.1", port))
+        self.bound("::1", port, options=SHARED)
+        self.assertNotIn("different", who(str(port)).stdout)
+
+    def test_groups_that_have_none_in_common(self):
+        _, port = self.bound("127.0.0.1", options=SHARED)
+        self.bound("127.0.0.1", port, options=SHARED)
+        self.child(("::1", port))
+        self.assertIn("go to different processes", who(str(port)).stdout)
+
+    def test_any_two_addresses(self):
+        """The first is nobody's."""
+        run("ip", "address", "add", "10.9.8.7/32", "dev", "lo")
+        self.addCleanup(run, "ip", "address", "del", "10.9.8.7/32", "dev",
+                        "lo")
+        _, port = self.bound("10.9.8.7")
+        self.child(("::1", port))
+        self.assertEqual(
+            who(f":{port}").stdout.splitlines()[-1], f"10.9.8.7:{port} and "
+            f"[::1]:{port} go to different processes")
+
     def test_one_loopback_is_enough(self):
         _, port = self.bound("::1")
         found = answers(str(port))
@@ -314,6 +357,38 @@ class Unix(Case):
         s = self.listener(self.path)
         self.assert_receives(answer(f"unix:{self.path}"), s)
 
+    def test_a_file_that_was_renamed(self):
+        s = self.listener(self.path)
+        os.rename(self.path, self.path + "2")
+        self.assert_receives(answer(f"unix:{self.path}2"), s)
+
+    def test_a_relative_path_of_another_directory(self):
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(self.dir)
+        s = self.listener("sock")
+        os.chdir("/")
+        self.assert_receives(answer(f"unix:{self.path}"), s)
+
+    def test_the_name_that_another_has_taken(self):
+        """The one whose file it is, whatever order they were made in."""
+        new = self.enterContext(socket.socket(socket.AF_UNIX))
+        self.listener(self.path)
+        os.unlink(self.path)
+        new.bind(self.path)
+        new.listen()
+        self.assert_receives(answer(f"unix:{self.path}"), new)
+
+    @unittest.skipUnless(own_network.can_be_nobody(),
+                         "cannot be another user")
+    def test_somebody_elses(self):
+        os.chmod(self.dir, 0o755)
+        self.listener(self.path)
+        copy = shutil.copy(tool(), os.path.join(self.dir, "cleat"))
+        r = run(*own_network.AS_NOBODY, copy, "who", f"unix:{self.path}")
+        self.assertEqual(
+            r.stdout.splitlines()[0], f"unix:{self.path} -- an unseen "
+            f"process of root listening on {self.path}")
+
     def test_an_abstract_name(self):
         name = f"who-{os.getpid()}"
         s = self.listener("\0" + name)
@@ -355,7 +430,8 @@ class Misuse(Case):
                 (("--from", "1:2:3", "80"), "--from 1:2:3: "),
                 (("--from", "::1", "127.0.0.1:80"),
                  "--from ::1: of another kind than 127.0.0.1:80"),
-                (("--from", "unix:/x", "127.0.0.1:80"), "--from unix:/x: "),
+                (("--from", "unix:/x", "127.0.0.1:80"),
+                 "--from unix:/x: a unix address; write HOST or HOST:PORT"),
                 (("--from", "::1", "unix:/x"), "unix:/x: neither --from"),
                 (("-4", "-6", "80"), "-4 and -6: write one of them"),
                 (("--from",), "--from: needs a value: ADDR"),
@@ -383,7 +459,7 @@ class Sight(Case):
     def test_a_terminal_is_not_run_over(self):
         _, port = self.bound("0.0.0.0", options=SHARED)
         self.bound("127.0.0.1", port, options=SHARED)
-        for width in 50, 60, 200:
+        for width in 10, 20, 50, 60, 200:
             ours, its = pty.openpty()
             fcntl.ioctl(its, termios.TIOCSWINSZ,
                         struct.pack("4H", 24, width, 0, 0))
@@ -399,8 +475,9 @@ class Sight(Case):
                         text += chunk
             lines = text.decode().replace("\r\n", "\n").splitlines()
             self.assertEqual(done.returncode, 0)
-            self.assertEqual(" ".join(" ".join(lines).split()),
-                             " ".join(p.out.split()))
+            between = "" if width < 40 else " "  # words are broken
+            self.assertEqual(between.join(" ".join(lines).split()),
+                             between.join(p.out.split()))
             for line in lines[1:]:  # the first is the answer, whole
                 self.assertLessEqual(len(line), width)
 
@@ -411,7 +488,8 @@ class Sight(Case):
         with tempfile.TemporaryDirectory() as d:
             os.chmod(d, 0o755)
             copy = shutil.copy(tool(), os.path.join(d, "cleat"))
-            as_nobody = [*own_network.AS_NOBODY, copy, "who", f"127.0.0.1:{port}"]
+            as_nobody = [*own_network.AS_NOBODY, copy, "who",
+                         f"127.0.0.1:{port}"]
             r = run(*as_nobody)
             self.assertEqual(r.returncode, 0, r)
             self.assertEqual(

@@ -185,7 +185,7 @@ class Tcp(Case):
         self.assertRegex(" ".join(v["advice"]), r"wait \d+ s")
 
     def test_an_ephemeral_port(self):
-        listener, port = self.bound("127.0.0.1")
+        listener, port = self.bound("127.0.0.1", 8080)  # which is not one
         client = self.enterContext(
             socket.create_connection(("127.0.0.1", port)))
         taken = client.getsockname()[1]
@@ -294,7 +294,8 @@ class Unprivileged(Case):
             self.assertIn(word, text)
         r = run(*self.nobody, "serve", "echo", "127.0.0.1:80")
         self.assertRegex(r.stderr, "^cleat serve: bind 127.0.0.1:80: "
-                         "permission denied: .*ip_unprivileged_port_start.*\n$")
+                         "permission denied: .*ip_unprivileged_port_start"
+                         ".*\n$")
         first.write_text("80")
         self.assertEqual(self.why("127.0.0.1:80").returncode, 0)
         self.assertEqual(why("127.0.0.1:79").returncode, 0)  # by root
@@ -361,6 +362,28 @@ class Unix(Case):
         self.assertEqual(v["error"], "ENOENT")
         pathlib.Path(self.path).touch()
         self.assertEqual(verdict(f"unix:{self.path}/x")["error"], "ENOTDIR")
+
+    def test_a_file_that_was_renamed(self):
+        s = self.listener(self.path)
+        os.rename(self.path, self.path + "2")
+        self.assert_blocked(verdict(f"unix:{self.path}2"), "EADDRINUSE",
+                            NEVER, s)
+        self.assert_free(f"unix:{self.path}")
+
+    def test_the_name_that_another_has_taken(self):
+        self.listener(self.path)
+        os.unlink(self.path)
+        s = self.listener(self.path)
+        self.assert_blocked(verdict(f"unix:{self.path}"), "EADDRINUSE",
+                            NEVER, s)
+
+    def test_a_relative_path_of_another_directory(self):
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(self.dir)
+        s = self.listener("sock")
+        os.chdir("/")
+        self.assert_blocked(verdict(f"unix:{self.path}"), "EADDRINUSE",
+                            NEVER, s)
 
     def test_an_abstract_name(self):
         name = f"why-{os.getpid()}"
