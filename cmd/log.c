@@ -196,6 +196,8 @@ static const char *end_of(int error, bool is_told)
 {
 	if (error == -ECONNABORTED && !is_told)
 		return "its process has crashed or was killed";
+	if (error == -EAGAIN) /* of CLEAT_SERVE_THREADS: see cleat/serve.h */
+		return "no thread was to be had";
 	return error ? cleat_strerror(error) : NULL;
 }
 

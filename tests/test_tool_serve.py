@@ -821,9 +821,10 @@ class Limits(Case):
                                 ["--lines", "--prefix", "x" * 10000])):
                 with self.subTest(mode, addr=addr), \
                         serve("echo", "--mode", mode, *args, addr) as p:
-                    with dial(p.addresses()[0]) as s:
-                        resource.prlimit(p.pid, resource.RLIMIT_AS,
-                                         (1 << 20, -1))
+                    to = p.addresses()[0]
+                    # No more than it has, which is enough to accept.
+                    resource.prlimit(p.pid, resource.RLIMIT_AS, (1 << 20, -1))
+                    with dial(to) as s:
                         host, port = s.getsockname()
                         s.sendall(b"\n" * 90)
                         p.wait_for(f"WARNING - serve - cannot answer {host}:"
