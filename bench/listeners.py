@@ -13,13 +13,17 @@ FIRST = 10000
 
 def listen_and_wait(ports, ready):
     held = []
-    for port in ports:
-        listener = socket.socket()
-        listener.bind(("127.0.0.1", port))
-        listener.listen()
-        held.append(listener)
-    os.write(ready, b".")
-    signal.pause()
+    try:
+        for port in ports:
+            listener = socket.socket()
+            listener.bind(("127.0.0.1", port))
+            listener.listen()
+            held.append(listener)
+        os.write(ready, b".")
+        signal.pause()
+    finally:
+        os.write(ready, b"!")
+        os._exit(1)
 
 
 def main(processes, each):
@@ -33,14 +37,18 @@ def main(processes, each):
                 listen_and_wait(range(start, start + each), ready)
             children.append(child)
         os.close(ready)
-        left = processes
-        while left > 0:
-            left -= len(os.read(is_ready, 4096)) or sys.exit("one has died")
+        said = b""
+        while len(said) < processes and b"!" not in said:
+            said += os.read(is_ready, 4096)
+        if b"!" in said:
+            sys.exit("listeners.py: a port is taken")
         print("listening", flush=True)
         sys.stdin.read()
     finally:
         for child in children:
             os.kill(child, signal.SIGKILL)
+        for child in children:
+            os.waitpid(child, 0)  # its ports are free only then
 
 
 main(*map(int, sys.argv[1:]))
