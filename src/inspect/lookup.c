@@ -49,9 +49,11 @@ static bool is_probe(const struct cleat_probe *p)
 	       (p->from.len == 0 || is_ip(&p->from));
 }
 
-/* Of TCP what has been bound, which is quickly found, and FOUND. */
+/* Of TCP the listeners, which are quickly found, and FOUND; and if nobody hears
+ * it, who has bound the port and does not listen.
+ */
 static int look(struct answer *a, const struct cleat_probe *p,
-		const struct cleat_socket *found)
+		const struct cleat_socket *found, bool is_heard)
 {
 	struct cleat_query q = {
 		.kinds = CLEAT_KIND_UDP,
@@ -60,7 +62,9 @@ static int look(struct answer *a, const struct cleat_probe *p,
 
 	if (p->type == SOCK_STREAM) {
 		q.kinds = CLEAT_KIND_TCP;
-		q.states = 1u << CLEAT_STATE_LISTEN | 1u << CLEAT_STATE_BOUND;
+		q.states = 1u << CLEAT_STATE_LISTEN;
+		if (!is_heard)
+			q.states |= 1u << CLEAT_STATE_BOUND;
 		if (found)
 			q.states |= 1u << found->state;
 	}
@@ -79,9 +83,9 @@ static void insert(struct answer *a, const struct cleat_socket *s,
 }
 
 static int gather(struct answer *a, const struct cleat_probe *p,
-		  const struct cleat_socket *found)
+		  const struct cleat_socket *found, bool is_heard)
 {
-	int err = look(a, p, found);
+	int err = look(a, p, found, is_heard);
 
 	if (err < 0)
 		return err;
@@ -161,6 +165,15 @@ static int try_ports(struct answer *a, struct cleat__diag *d,
 	return 0;
 }
 
+static bool has_hearer(struct cleat__diag *d, struct cleat_probe p)
+{
+	struct cleat_socket s;
+
+	if (cleat_sockaddr_port(&p.from) == 0)
+		set_port(&p.from, FIRST_PORT);
+	return cleat__diag_one(d, &s, &p) == 0;
+}
+
 static int ask(struct answer *a, struct cleat__diag *d,
 	       const struct cleat_probe *p)
 {
@@ -177,7 +190,7 @@ static int ask(struct answer *a, struct cleat__diag *d,
 		a->why.lingering = s;
 		found = NULL;
 	}
-	err = gather(a, p, found);
+	err = gather(a, p, found, has_hearer(d, *p));
 	if (err == 0 && found)
 		(void)mark(a, found);
 	else if (err == 0 && (!has_port || a->why.lingering.local.len > 0))
