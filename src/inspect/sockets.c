@@ -3,11 +3,11 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/error.h"
 #include "inspect/diag.h"
 #include "inspect/index.h"
+#include "inspect/overlap.h"
 #include "inspect/owners.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -131,17 +131,8 @@ static bool can_share(const struct cleat_socket *s)
 	       (s->type == SOCK_DGRAM && s->state == CLEAT_STATE_BOUND);
 }
 
-static bool is_same_key(const struct cleat_socket *a,
-			const struct cleat_socket *b)
-{
-	return a->protocol == b->protocol && a->local.len == b->local.len &&
-	       memcmp(&a->local.any, &b->local.any, a->local.len) == 0 &&
-	       a->device == b->device && a->v6only == b->v6only &&
-	       a->uid == b->uid;
-}
-
-/* FNV-1a of all that is_same_key() compares: of a hash only the first socket is
- * kept.
+/* FNV-1a of what cleat__is_same_key() compares: of a hash only the first socket
+ * is kept.
  */
 static uint64_t key_hash(const struct cleat_socket *s)
 {
@@ -169,7 +160,7 @@ static int number_groups(struct cleat__found *f)
 		if (s->family == AF_UNIX || !can_share(s))
 			continue;
 		first = &f->v[cleat__index_put(&x, key_hash(s), i + 1) - 1];
-		if (first == s || !is_same_key(first, s))
+		if (first == s || !cleat__is_same_key(first, s))
 			continue;
 		if (first->reuseport_group == 0)
 			first->reuseport_group = ++groups;
