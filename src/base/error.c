@@ -167,6 +167,7 @@ const char *cleat_why(void)
 {
 	static _Thread_local char line[640];
 	const struct cleat__failure *f = place();
+	const char *reason = f->reason;
 	char object[CLEAT_ADDR_MAX], more[32] = "";
 
 	if (f->err == 0)
@@ -174,8 +175,10 @@ const char *cleat_why(void)
 	object_format(f, object, sizeof(object));
 	if (f->more > 0)
 		(void)snprintf(more, sizeof(more), " (and %u more)", f->more);
-	(void)snprintf(line, sizeof(line), "%s%s%s: %s%s", f->step,
-		       object[0] ? " " : "", object,
-		       f->reason ? f->reason : cleat_strerror(f->err), more);
+	if (!reason)
+		reason = cleat_strerror(f->err);
+	(void)snprintf(line, sizeof(line), "%s%s%s%s%s%s", f->step,
+		       object[0] ? " " : "", object, reason[0] ? ": " : "",
+		       reason, more);
 	return line;
 }

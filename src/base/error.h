@@ -20,8 +20,8 @@ struct cleat__failure {
 };
 
 /* cleat__note - note that STEP on the object TEXT (may be NULL) failed with
- * ERR, for REASON or, if NULL, for what cleat_strerror(ERR) says.  STEP and
- * REASON must be static.  Too long a TEXT is cut.
+ * ERR, for REASON or, if NULL, for what cleat_strerror(ERR) says; "" if TEXT
+ * says that itself.  STEP and REASON must be static.  Too long a TEXT is cut.
  */
 void cleat__note(int err, const char *step, const char *text,
 		 const char *reason);

@@ -3,9 +3,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -112,6 +115,11 @@ ssize_t sys_recvmsg(int fd, struct msghdr *m)
 	return length(recvmsg(fd, m, MSG_CMSG_CLOEXEC));
 }
 
+ssize_t sys_recv_error(int fd, struct msghdr *m)
+{
+	return length(recvmsg(fd, m, MSG_ERRQUEUE));
+}
+
 int sys_recvmmsg(int fd, struct mmsghdr *v, unsigned n)
 {
 	return result(recvmmsg(fd, v, n, MSG_CMSG_CLOEXEC, NULL));
@@ -193,6 +201,37 @@ int sys_epoll_wait(int epoll, struct epoll_event *v, int n, cleat_time until)
 void sys_close(int fd)
 {
 	(void)close(fd);
+}
+
+unsigned sys_cores(void)
+{
+	cpu_set_t set;
+	long n;
+
+	if (sched_getaffinity(0, sizeof(set), &set) == 0)
+		return (unsigned)CPU_COUNT(&set);
+	n = sysconf(_SC_NPROCESSORS_ONLN); /* more than fit in SET */
+	return n > 0 ? (unsigned)n : 1;
+}
+
+unsigned sys_fd_limit(void)
+{
+	struct rlimit r;
+
+	(void)getrlimit(RLIMIT_NOFILE, &r); /* cannot fail */
+	return r.rlim_cur < UINT32_MAX ? (unsigned)r.rlim_cur : UINT32_MAX;
+}
+
+/* So few bytes come whole, once the kernel has any, which is soon after it
+ * booted (random(4)).
+ */
+void sys_random(void *buf, size_t len)
+{
+	ssize_t n;
+
+	do
+		n = getrandom(buf, len, 0);
+	while (n < 0 && errno == EINTR);
 }
 
 pid_t sys_fork(void)

@@ -33,6 +33,8 @@ ssize_t sys_recv(int fd, void *buf, size_t len);
 ssize_t sys_send(int fd, const void *data, size_t len);
 ssize_t sys_sendmsg(int fd, const struct msghdr *m);
 ssize_t sys_recvmsg(int fd, struct msghdr *m);
+/* From the queue of errors (IP_RECVERR) instead. */
+ssize_t sys_recv_error(int fd, struct msghdr *m);
 int sys_recvmmsg(int fd, struct mmsghdr *v, unsigned n);
 int sys_sendmmsg(int fd, struct mmsghdr *v, unsigned n);
 
@@ -53,6 +55,13 @@ int sys_openat(int dir, const char *path, int flags);
 ssize_t sys_readlinkat(int dir, const char *path, char *buf, size_t len);
 /* Entries of a directory, as getdents64(2) packs them: bytes, 0 at the end. */
 ssize_t sys_getdents(int fd, void *buf, size_t len);
+
+/* What this process may use: CPUs, and descriptors, whose numbers are below. */
+unsigned sys_cores(void);
+unsigned sys_fd_limit(void);
+
+/* LEN random bytes, at most 256. */
+void sys_random(void *buf, size_t len);
 
 pid_t sys_fork(void);
 int sys_pidfd_open(pid_t pid); /* Linux 5.3 */

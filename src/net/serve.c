@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 #include "base/error.h"
 #include "base/sys.h"
@@ -36,26 +33,11 @@ void cleat__server_fail(struct cleat__server *s, int err)
 	cleat__server_stop(s);
 }
 
-static unsigned cores(void)
-{
-	cpu_set_t set;
-	long n;
-
-	if (sched_getaffinity(0, sizeof(set), &set) == 0)
-		return (unsigned)CPU_COUNT(&set);
-	n = sysconf(_SC_NPROCESSORS_ONLN); /* more than fit in SET */
-	return n > 0 ? (unsigned)n : 1;
-}
-
 static unsigned default_conns(void)
 {
-	struct rlimit r;
+	const unsigned fds = sys_fd_limit();
 
-	if (getrlimit(RLIMIT_NOFILE, &r) < 0 || r.rlim_cur < 2 * RESERVED_FDS)
-		return RESERVED_FDS;
-	if (r.rlim_cur - RESERVED_FDS > UINT32_MAX)
-		return UINT32_MAX;
-	return (unsigned)(r.rlim_cur - RESERVED_FDS);
+	return fds < 2 * RESERVED_FDS ? RESERVED_FDS : fds - RESERVED_FDS;
 }
 
 static unsigned count_slots(const struct cleat_serve_options *opt)
@@ -69,7 +51,7 @@ static unsigned count_workers(const struct cleat_serve_options *opt)
 {
 	if (opt->mode != CLEAT_SERVE_FIBERS || opt->count > 0)
 		return 1;
-	return opt->workers ? opt->workers : cores();
+	return opt->workers ? opt->workers : sys_cores();
 }
 
 /* The listeners and sockets of the first worker, made by name or inherited. */
