@@ -17,6 +17,7 @@
 #include <cleat/frame.h>
 #include <cleat/inspect.h>
 #include <cleat/options.h>
+#include <cleat/scan.h>
 #include <cleat/serve.h>
 #include <cleat/time.h>
 

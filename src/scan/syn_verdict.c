@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+/* Replies, and the lack of them. */
+#include "scan/syn.h"
+
+#include <cleat/error.h>
+
+#include "scan/engine.h"
+
+static bool is_left(const struct cleat__group *g, uint64_t place)
+{
+	return (g->left >> (place - g->first) & 1) != 0;
+}
+
+static void settle(struct cleat__syn *s, struct cleat__group *g, uint64_t place,
+		   const struct cleat_sockaddr *at,
+		   const struct cleat__verdict *v)
+{
+	g->left &= ~(UINT64_C(1) << (place - g->first));
+	s->left--;
+	s->in_flight -= g->is_in_flight;
+	cleat__job_settle(s->job, place, at, v);
+}
+
+void cleat__syn_failed(void *arg, uint64_t place, int err)
+{
+	const struct cleat__verdict v = {
+		.state = CLEAT_PORT_FILTERED,
+		.reason = cleat_strerror(err),
+		.rtt = -1,
+	};
+	struct cleat__syn *s = arg;
+	struct cleat__group *g = cleat__syn_group(s, place);
+	struct cleat_sockaddr at;
+
+	/* It may have been answered while it waited for room. */
+	if (!is_left(g, place))
+		return;
+	cleat__plan_at(&s->job->plan, place, &at);
+	settle(s, g, place, &at, &v);
+}
+
+void cleat__syn_give_up(struct cleat__syn *s, struct cleat__group *g,
+			uint64_t place, const struct cleat_sockaddr *at,
+			struct cleat__host *h)
+{
+	const struct cleat__verdict v = {
+		.state = CLEAT_PORT_SILENT,
+		.reason = "no answer",
+		.rtt = -1,
+	};
+
+	if (h)
+		cleat__host_unheard(h, g->born);
+	settle(s, g, place, at, &v);
+}
+
+/* To a retry: which attempt it is of, nobody knows; likely the first was lost.
+ * But if a second answer follows, none was, and it is the answer to the second
+ * attempt.
+ */
+static void learn(struct cleat__syn *s, const struct cleat__group *g,
+		  struct cleat__host *h)
+{
+	s->attempts += g->attempt + 1u;
+	s->lost += g->attempt;
+	if (h) {
+		h->attempts += g->attempt + 1u;
+		h->lost += g->attempt;
+	}
+	if (g->attempt == 0)
+		cleat__rtt_add(&s->rtt, s->now - g->sent);
+	else
+		(void)cleat__window_shrink(&s->window, g->sent, s->now);
+}
+
+static void unlearn(struct cleat__syn *s, const struct cleat__group *g,
+		    const struct cleat_sockaddr *at)
+{
+	struct cleat__host *h = cleat__hosts_find(s->hosts, at);
+
+	if (g->attempt == 0)
+		return;
+	s->lost -= s->lost > 0;
+	if (h)
+		h->lost -= h->lost > 0;
+	if (g->attempt == 1)
+		cleat__rtt_add(&s->rtt, s->now - g->sent);
+}
+
+static struct cleat__verdict verdict_of(const struct cleat__syn *s,
+					const struct cleat__group *g,
+					const struct cleat__reply *r)
+{
+	struct cleat__verdict v = {
+		.state = CLEAT_PORT_FILTERED,
+		.rtt = g->attempt == 0 ? s->now - g->sent : -1,
+	};
+
+	if (r->kind == CLEAT__REPLY_SYN_ACK) {
+		v.state = CLEAT_PORT_OPEN;
+		v.reason = "SYN-ACK";
+	} else if (r->kind == CLEAT__REPLY_RST) {
+		v.state = CLEAT_PORT_CLOSED;
+		v.reason = "RST";
+	} else {
+		v.reason =
+			cleat__icmp_name(r->to.any.sa_family, r->type, r->code);
+	}
+	return v;
+}
+
+/* What routers say is not known to be told of each SYN, nor in its time. */
+void cleat__syn_heard(void *arg, const struct cleat__reply *r)
+{
+	struct cleat__syn *s = arg;
+	struct cleat__host *h = NULL;
+	struct cleat__verdict v;
+	struct cleat__group *g;
+	uint64_t place;
+
+	if (!cleat__plan_place(&s->job->plan, &r->to, &place) ||
+	    place < s->origin)
+		return;
+	g = cleat__syn_group(s, place);
+	if (place - g->first >= g->n)
+		return;
+	if (!is_left(g, place)) {
+		if (r->kind != CLEAT__REPLY_ICMP)
+			unlearn(s, g, &r->to);
+		return;
+	}
+	if (r->is_own)
+		h = cleat__hosts_get(s->hosts, &r->to);
+	if (h)
+		cleat__host_heard(h, g->born);
+	if (r->kind != CLEAT__REPLY_ICMP)
+		learn(s, g, h);
+	cleat__window_grow(&s->window);
+	v = verdict_of(s, g, r);
+	settle(s, g, place, &r->to, &v);
+}
