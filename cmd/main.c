@@ -25,6 +25,7 @@ static const struct command {
 	{ &ports_usage, cmd_ports },
 	{ &who_usage, cmd_who },
 	{ &why_usage, cmd_why },
+	{ &scan_usage, cmd_scan },
 };
 /* clang-format on */
 
@@ -106,6 +107,7 @@ static int help(const char *name)
 	       "  cleat ports 8080\n"
 	       "  cleat who 8080\n"
 	       "  cleat why :80\n"
+	       "  cleat scan 10.0.0.0/24 -p 22,80\n"
 	       "\n"
 	       "cleat COMMAND --help says more; cleat --version says which "
 	       "this is.\n");
