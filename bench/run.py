@@ -19,6 +19,7 @@ import time
 
 from measure import Broke, middle, ratio, show, table, timed
 from ports import run_ports
+from scan import run_scan
 
 HERE = pathlib.Path(__file__).resolve().parent
 DEBIAN_PYTHON = "/usr/bin/python3"
@@ -177,11 +178,13 @@ class Bench:
         self.args = args
         self.load = str(args.build / "bench" / "load")
         self.raw_pipe = str(args.build / "bench" / "raw_pipe")
+        self.raw_scan = str(args.build / "bench" / "raw_scan")
         self.cleat = str(args.build / "cleat")
         self.commands = programs(args.build)
         self.figures = []
         self.results = {}
         self.broken = False
+        self.is_private = False  # a network of its own
 
     def names(self, wanted):
         chosen = self.args.servers or wanted
@@ -552,7 +555,8 @@ def print_figures(figures):
 
 def options():
     parts = {"echo": run_echo, "conn": run_conn, "idle": run_idle,
-             "pipe": run_pipe, "check": run_check, "ports": run_ports}
+             "pipe": run_pipe, "check": run_check, "ports": run_ports,
+             "scan": run_scan}
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("build", type=pathlib.Path, nargs="?",
                         default=HERE.parent / "build",
@@ -592,7 +596,8 @@ def main():
         sys.exit(f"run.py: {args.build}: no raw_epoll there; "
                  "build bench-programs first")
     raise_file_limit()
-    bench.results["machine"] = machine(private_network())
+    bench.is_private = private_network()
+    bench.results["machine"] = machine(bench.is_private)
     print(bench.results["machine"])
     for name in ECHO_SERVERS:
         if name not in bench.commands:
