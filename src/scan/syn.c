@@ -33,6 +33,7 @@ enum {
 #define DROPS_EVERY (10 * CLEAT_MSEC)
 #define RENEW_EVERY (10 * CLEAT_SEC)
 
+#define LOSS_BY_CHANCE 0.5 /* at most */
 #define MISSED 0.001 /* an acceptable chance of calling an answer silence */
 
 static unsigned count(uint64_t bits)
@@ -87,6 +88,12 @@ static unsigned tries_for(double chance, unsigned n)
 	return tries < TRIES ? TRIES : tries;
 }
 
+/* Which part of the attempts, of the ports that answered, was in vain. */
+static double loss(uint64_t lost, uint64_t attempts)
+{
+	return attempts > 0 ? (double)lost / (double)attempts : 0;
+}
+
 /* Of a host that has never answered it is not known what is lost; what others
  * have lost on the way may be lost to it as well.
  */
@@ -96,11 +103,9 @@ static unsigned tries_of(const struct cleat__syn *s,
 	if (s->job->opt->attempts > 0)
 		return s->job->opt->attempts;
 	if (h && h->attempts > 0)
-		return tries_for((double)h->lost / (double)h->attempts,
+		return tries_for(loss(h->lost, h->attempts),
 				 s->job->plan.n_ports);
-	return s->attempts == 0
-		       ? TRIES
-		       : tries_for((double)s->lost / (double)s->attempts, 1);
+	return tries_for(loss(s->lost, s->attempts), 1);
 }
 
 static unsigned tries_least(const struct cleat__syn *s)
@@ -163,12 +168,23 @@ expire(struct cleat__syn *s, struct cleat__groups *l, int64_t wait,
 	return g ? g->sent + wait : CLEAT_FOREVER;
 }
 
-static cleat_time expire_all(struct cleat__syn *s)
+/* To double the wait again and again helps against congestion, not against loss
+ * by chance.
+ */
+static int64_t longest_wait(const struct cleat__syn *s)
 {
 	const int64_t first = cleat__rtt_timeout(&s->rtt, 0, s->most);
+	const int64_t enough = 2 * first > LAST_WAIT ? 2 * first : LAST_WAIT;
+
+	if (loss(s->lost, s->attempts) > LOSS_BY_CHANCE)
+		return s->most;
+	return cleat__earlier(enough, s->most);
+}
+
+static cleat_time expire_all(struct cleat__syn *s)
+{
 	const int64_t last = cleat__earlier(LAST_WAIT, s->most);
-	const int64_t most =
-		cleat__earlier(2 * first > last ? 2 * first : last, s->most);
+	const int64_t most = longest_wait(s);
 	cleat_time next = CLEAT_FOREVER;
 
 	for (unsigned i = 0; i < CLEAT__SYN_TRIES_MOST; i++) {
@@ -271,9 +287,15 @@ static struct cleat__group *next_due(struct cleat__syn *s)
 	return g;
 }
 
+/* Where most is lost, that is no chance: somebody answers only so many a
+ * second, and it takes fewer to hear them all.
+ */
 static double rate(const struct cleat__syn *s)
 {
-	return s->job->opt->rate > 0 ? (double)s->job->opt->rate : RATE_LEAST;
+	const double heard = 1 - loss(s->lost, s->attempts);
+
+	return s->job->opt->rate > 0 ? (double)s->job->opt->rate
+				     : RATE_LEAST * heard * heard;
 }
 
 static void fill(struct cleat__syn *s)
