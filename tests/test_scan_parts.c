@@ -94,6 +94,34 @@ static void a_window_keeps_its_bounds(void **state)
 	assert_float_equal(w.size, 1, 0);
 }
 
+/* Losses. */
+
+static void attempts_follow_the_losses(void **state)
+{
+	struct cleat__loss none = { 0 }, host = { 0 }, all = { 0 };
+
+	(void)state;
+	assert_int_equal(cleat__attempts_for(NULL, &none, 65535), 3);
+	/* One in eleven: of a thousand ports hardly one is lost six times. */
+	for (int i = 0; i < 9; i++)
+		cleat__loss_add(&host, 0);
+	cleat__loss_add(&host, 1);
+	assert_int_equal(1000 * cleat__loss_part(&host), 90);
+	assert_int_equal(cleat__attempts_for(&host, &none, 900), 6);
+	assert_int_equal(cleat__attempts_for(&host, &none, 1), 3);
+	/* What others lose may be lost to it, and the more the more they are.
+	 */
+	for (int i = 0; i < 8000; i++)
+		cleat__loss_add(&all, 0);
+	for (int i = 0; i < 1000; i++)
+		cleat__loss_add(&all, 1);
+	assert_int_equal(cleat__attempts_for(NULL, &all, 1), 7);
+	cleat__loss_add(&host, 100);
+	assert_int_equal(cleat__attempts_for(&host, &all, 1), 10);
+	cleat__loss_take_back(&none);
+	assert_int_equal(none.lost, 0);
+}
+
 /* Hosts. */
 
 static struct cleat_sockaddr v4(uint32_t ip)
@@ -355,6 +383,7 @@ int main(void)
 		cmocka_unit_test(a_timeout_follows_the_samples),
 		cmocka_unit_test(a_window_grows_and_is_halved_once),
 		cmocka_unit_test(a_window_keeps_its_bounds),
+		cmocka_unit_test(attempts_follow_the_losses),
 		cmocka_unit_test(a_host_is_found_again),
 		cmocka_unit_test(zones_are_different_hosts),
 		cmocka_unit_test(the_table_is_bounded),

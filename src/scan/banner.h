@@ -16,8 +16,8 @@ enum {
  */
 int cleat__banners_new(struct cleat__banners **b, struct cleat__job *j);
 
-/* cleat__banners_add - PLACE at AT is open, as V says; cleat__job_tell() will be
- * called for it.  Any thread; waits while very many are waiting already.
+/* cleat__banners_add - PLACE at AT is open, as V says; cleat__job_tell() will
+ * be called for it.  Any thread; waits while very many are waiting already.
  */
 void cleat__banners_add(struct cleat__banners *b, uint64_t place,
 			const struct cleat_sockaddr *at,

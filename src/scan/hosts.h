@@ -11,6 +11,7 @@
 
 #include <cleat/addr.h>
 
+#include "scan/loss.h"
 #include "scan/rtt.h"
 #include "scan/window.h"
 
@@ -33,9 +34,7 @@ struct cleat__host {
 	 * first tried after any that has answered, at HEARD. */
 	uint64_t answered, unanswered, silence;
 	cleat_time heard;
-	/* Of the ports that answered: attempts, and how many of them in vain.
-	 */
-	uint64_t attempts, lost;
+	struct cleat__loss loss;
 };
 
 /* A cache of sets: an address has one of a few places. */

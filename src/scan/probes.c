@@ -25,13 +25,15 @@ enum {
 	HOST_FIRST = 64,
 	HOST_SILENT = 1000, /* up to which silence lets a host's window grow */
 	ALL_FIRST = 1024,
-	ATTEMPTS = 3,
-	ATTEMPTS_MOST = 10,
 	FDS_SPARED = 64, /* for the rest of the process */
 };
 
 #define TIMEOUT_MOST (4 * CLEAT_SEC)
-#define MISSED_MOST 1e-3 /* the chance to call an answering port silent */
+/* Of a host that has answered: to double a wait again and again helps against
+ * congestion, which the window takes care of, and not against loss by chance.
+ */
+#define LONG_ENOUGH CLEAT_SEC
+#define OUTAGE CLEAT_SEC /* is outlasted */
 #define LOOK_UP (50 * CLEAT_MSEC) /* whether to stop */
 #define BURST (10 * CLEAT_MSEC) /* of a rate */
 #define SHORTAGE (10 * CLEAT_MSEC) /* is waited for */
@@ -61,11 +63,16 @@ struct prober {
 	int error; /* of the shortage */
 	int64_t interval; /* between attempts, of a rate */
 	cleat_time next; /* attempt */
-	uint64_t attempts, lost; /* of what answered, as in hosts.h */
+	struct cleat__loss loss;
 
 	uint64_t sent; /* not yet in the job's count, like these */
 	unsigned flying;
 };
+
+static int64_t longer(int64_t a, int64_t b)
+{
+	return a > b ? a : b;
+}
 
 /* Probes. */
 
@@ -206,21 +213,29 @@ static void land(struct prober *q, struct cleat__probe *p)
 	q->in_flight--;
 }
 
-/* An answer to a later attempt says that an earlier one was lost: too much was
- * in flight, or else it was chance, which cannot be told.
+/* Whether the attempt before P's was lost, as the answer to P's says; not if
+ * that took as long as the other was waited for: then it was too early to give
+ * it up.
+ */
+static bool has_lost(const struct prober *q, const struct cleat__probe *p)
+{
+	return p->attempt > 0 && q->now - p->sent < p->sent - p->lost;
+}
+
+/* What is lost was too much in flight; or else it was chance, which cannot be
+ * told.
  */
 static void heard(struct prober *q, const struct cleat__probe *p)
 {
 	struct cleat__host *h = p->host;
 	const double part = (h->in_flight + 1.0) / (q->in_flight + 1);
+	const unsigned lost = has_lost(q, p) ? p->attempt : 0;
 
 	cleat__rtt_add(&h->rtt, q->now - p->sent);
 	cleat__host_heard(h, p->first);
-	h->attempts += p->attempt + 1u;
-	h->lost += p->attempt;
-	q->attempts += p->attempt + 1u;
-	q->lost += p->attempt;
-	if (p->attempt == 0) {
+	cleat__loss_add(&h->loss, lost);
+	cleat__loss_add(&q->loss, lost);
+	if (lost == 0) {
 		cleat__window_grow(&h->window);
 		cleat__window_grow(&q->window);
 	} else if (cleat__window_shrink(&h->window, p->lost, q->now)) {
@@ -257,27 +272,12 @@ static void answered(struct prober *q, struct cleat__probe *p,
 	settle(q, p, v);
 }
 
-static double part_lost(uint64_t lost, uint64_t attempts)
-{
-	return attempts > 0 ? (double)lost / (double)attempts : 0;
-}
-
-/* How many attempts a port of H gets: as many as leave little chance that one
- * of its ports, all of which may answer, is missed.
- */
 static unsigned attempts_of(const struct prober *q, const struct cleat__host *h)
 {
-	const double there = part_lost(h->lost, h->attempts);
-	const double in_all = part_lost(q->lost, q->attempts);
-	const double each = there > in_all ? there : in_all;
-	double missed = each * each * each * q->job->plan.n_ports;
-	unsigned n = ATTEMPTS;
-
-	if (q->job->opt->attempts > 0)
-		return q->job->opt->attempts;
-	for (; missed > MISSED_MOST && n < ATTEMPTS_MOST; n++)
-		missed *= each;
-	return n;
+	return q->job->opt->attempts > 0
+		       ? q->job->opt->attempts
+		       : cleat__attempts_for(&h->loss, &q->loss,
+					     q->job->plan.n_ports);
 }
 
 static void gave_up(struct prober *q, struct cleat__probe *p)
@@ -323,14 +323,28 @@ static void run_short(struct prober *q, struct cleat__probe *p, int err)
 		q->error = err;
 }
 
-static void fly(struct prober *q, struct cleat__probe *p)
+/* How long P's attempt waits.  The last of several comes so late that an outage
+ * of a moment is over.
+ */
+static int64_t patience(const struct prober *q, const struct cleat__probe *p)
 {
+	const struct cleat__host *h = p->host;
 	const int64_t most = q->job->opt->timeout_ns > 0
 				     ? q->job->opt->timeout_ns
 				     : TIMEOUT_MOST;
+	int64_t wait = cleat__rtt_timeout(&h->rtt, p->attempt, most);
 
-	p->until =
-		p->sent + cleat__rtt_timeout(&p->host->rtt, p->attempt, most);
+	if (h->answered > 0 && wait > LONG_ENOUGH)
+		wait = longer(LONG_ENOUGH,
+			      cleat__rtt_timeout(&h->rtt, 1, most));
+	if (p->attempt + 2u == attempts_of(q, h))
+		wait = longer(wait, p->first + OUTAGE - p->sent);
+	return cleat__earlier(wait, most);
+}
+
+static void fly(struct prober *q, struct cleat__probe *p)
+{
+	p->until = p->sent + patience(q, p);
 	cleat__wheel_add(&q->wheel, p);
 	p->host->in_flight++;
 	q->in_flight++;

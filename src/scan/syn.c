@@ -16,7 +16,6 @@
 enum {
 	GROUP = 64, /* places, at most */
 	NONE = CLEAT__SYN_RING, /* no group */
-	TRIES = 3,
 	/* Without a rate so many a second may always be sent: loss that is no
 	 * congestion shall not make it crawl. */
 	RATE_LEAST = 1000,
@@ -34,7 +33,6 @@ enum {
 #define RENEW_EVERY (10 * CLEAT_SEC)
 
 #define LOSS_BY_CHANCE 0.5 /* at most */
-#define MISSED 0.001 /* an acceptable chance of calling an answer silence */
 
 static unsigned count(uint64_t bits)
 {
@@ -75,42 +73,19 @@ static struct cleat__group *take_head(struct cleat__syn *s,
 
 /* Attempts. */
 
-/* As many as make it unlikely that an answer of one of N ports, of which each
- * attempt is lost with CHANCE, is missed.
- */
-static unsigned tries_for(double chance, unsigned n)
-{
-	double missed = n;
-	unsigned tries = 0;
-
-	for (; missed > MISSED && tries < CLEAT__SYN_TRIES_MOST; tries++)
-		missed *= chance;
-	return tries < TRIES ? TRIES : tries;
-}
-
-/* Which part of the attempts, of the ports that answered, was in vain. */
-static double loss(uint64_t lost, uint64_t attempts)
-{
-	return attempts > 0 ? (double)lost / (double)attempts : 0;
-}
-
-/* Of a host that has never answered it is not known what is lost; what others
- * have lost on the way may be lost to it as well.
- */
 static unsigned tries_of(const struct cleat__syn *s,
 			 const struct cleat__host *h)
 {
-	if (s->job->opt->attempts > 0)
-		return s->job->opt->attempts;
-	if (h && h->attempts > 0)
-		return tries_for(loss(h->lost, h->attempts),
-				 s->job->plan.n_ports);
-	return tries_for(loss(s->lost, s->attempts), 1);
+	return s->job->opt->attempts > 0
+		       ? s->job->opt->attempts
+		       : cleat__attempts_for(h ? &h->loss : NULL, &s->loss,
+					     s->job->plan.n_ports);
 }
 
 static unsigned tries_least(const struct cleat__syn *s)
 {
-	return s->job->opt->attempts > 0 ? s->job->opt->attempts : TRIES;
+	return s->job->opt->attempts > 0 ? s->job->opt->attempts
+					 : CLEAT__ATTEMPTS;
 }
 
 /* Give up those places of G that have been tried often enough. */
@@ -131,8 +106,8 @@ static void sort_out(struct cleat__syn *s, struct cleat__group *g)
 
 static unsigned list_of(const struct cleat__group *g)
 {
-	return g->attempt < CLEAT__SYN_TRIES_MOST ? g->attempt
-						  : CLEAT__SYN_TRIES_MOST - 1;
+	return g->attempt < CLEAT__ATTEMPTS_MOST ? g->attempt
+						 : CLEAT__ATTEMPTS_MOST - 1;
 }
 
 static void end_attempt(struct cleat__syn *s, struct cleat__group *g)
@@ -176,7 +151,7 @@ static int64_t longest_wait(const struct cleat__syn *s)
 	const int64_t first = cleat__rtt_timeout(&s->rtt, 0, s->most);
 	const int64_t enough = 2 * first > LAST_WAIT ? 2 * first : LAST_WAIT;
 
-	if (loss(s->lost, s->attempts) > LOSS_BY_CHANCE)
+	if (cleat__loss_part(&s->loss) > LOSS_BY_CHANCE)
 		return s->most;
 	return cleat__earlier(enough, s->most);
 }
@@ -187,7 +162,7 @@ static cleat_time expire_all(struct cleat__syn *s)
 	const int64_t most = longest_wait(s);
 	cleat_time next = CLEAT_FOREVER;
 
-	for (unsigned i = 0; i < CLEAT__SYN_TRIES_MOST; i++) {
+	for (unsigned i = 0; i < CLEAT__ATTEMPTS_MOST; i++) {
 		const int64_t wait = cleat__rtt_timeout(&s->rtt, i, most);
 
 		next = cleat__earlier(
@@ -292,7 +267,7 @@ static struct cleat__group *next_due(struct cleat__syn *s)
  */
 static double rate(const struct cleat__syn *s)
 {
-	const double heard = 1 - loss(s->lost, s->attempts);
+	const double heard = 1 - cleat__loss_part(&s->loss);
 
 	return s->job->opt->rate > 0 ? (double)s->job->opt->rate
 				     : RATE_LEAST * heard * heard;
@@ -417,7 +392,7 @@ int cleat__work_syn(struct cleat__job *j, struct cleat__hosts *hosts)
 
 	if (err < 0)
 		return err;
-	for (unsigned i = 0; i < CLEAT__SYN_TRIES_MOST; i++)
+	for (unsigned i = 0; i < CLEAT__ATTEMPTS_MOST; i++)
 		s.waiting[i] = s.resting[i] = s.due;
 	cleat__window_init(&s.window, RATE_LEAST, IN_FLIGHT_MOST);
 	/* Zero pages cost nothing until they are written to. */

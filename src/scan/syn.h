@@ -9,7 +9,6 @@
 
 enum {
 	CLEAT__SYN_RING = 65536, /* groups under way, and some that are done */
-	CLEAT__SYN_TRIES_MOST = 10,
 };
 
 /* Places that are tried together, at the same times. */
@@ -40,8 +39,8 @@ struct cleat__syn {
 	bool is_stuck; /* for lack of buffers here */
 	/* By attempts, each in order of time: those in flight; and those that
 	 * are not any more, but whose silence is not final yet. */
-	struct cleat__groups waiting[CLEAT__SYN_TRIES_MOST];
-	struct cleat__groups resting[CLEAT__SYN_TRIES_MOST];
+	struct cleat__groups waiting[CLEAT__ATTEMPTS_MOST];
+	struct cleat__groups resting[CLEAT__ATTEMPTS_MOST];
 	struct cleat__groups due; /* to be sent */
 	unsigned in_flight;
 	struct cleat__rtt rtt;
@@ -50,8 +49,7 @@ struct cleat__syn {
 	cleat_time filled;
 	cleat_time asked; /* for replies that were dropped */
 	cleat_time renewed; /* what is known of routes */
-	/* Of the ports that answered: attempts, and how many were in vain. */
-	uint64_t attempts, lost;
+	struct cleat__loss loss;
 	cleat_time now;
 	int64_t most; /* ns for an attempt */
 };

@@ -61,12 +61,9 @@ void cleat__syn_give_up(struct cleat__syn *s, struct cleat__group *g,
 static void learn(struct cleat__syn *s, const struct cleat__group *g,
 		  struct cleat__host *h)
 {
-	s->attempts += g->attempt + 1u;
-	s->lost += g->attempt;
-	if (h) {
-		h->attempts += g->attempt + 1u;
-		h->lost += g->attempt;
-	}
+	cleat__loss_add(&s->loss, g->attempt);
+	if (h)
+		cleat__loss_add(&h->loss, g->attempt);
 	if (g->attempt == 0)
 		cleat__rtt_add(&s->rtt, s->now - g->sent);
 	else
@@ -80,9 +77,9 @@ static void unlearn(struct cleat__syn *s, const struct cleat__group *g,
 
 	if (g->attempt == 0)
 		return;
-	s->lost -= s->lost > 0;
+	cleat__loss_take_back(&s->loss);
 	if (h)
-		h->lost -= h->lost > 0;
+		cleat__loss_take_back(&h->loss);
 	if (g->attempt == 1)
 		cleat__rtt_add(&s->rtt, s->now - g->sent);
 }
