@@ -3,6 +3,7 @@
  * is wrong or does not come.
  *
  *     load echo PORT PID CONNS SIZE
+ *     load talk PORT PID CONNS SIZE
  *     load conn PORT PID CONNS fin|reset
  *     load idle PORT CONNS
  *
@@ -10,6 +11,9 @@
  * again.  The server gets its work in such batches and can do no better than
  * serve them; on the same core its CPU time is then free of chance.  Each line
  * of input asks for a window of that many seconds; its end, to stop.
+ * talk: the same without waiting for each other: every answer is followed by
+ * the next message on its connection.  It is the least that a generator can do,
+ * which is what others are held against.
  * conn: CONNS connections opened and ended, by a FIN, whose answer is then
  * waited for, or by a reset.
  * idle: CONNS connections that spoke once; says so, and once its input ends
@@ -39,10 +43,11 @@ enum {
 struct conn {
 	int fd;
 	size_t sent, got;
+	uint64_t round; /* of its message */
 };
 
 struct stamp {
-	uint64_t conn, batch;
+	uint64_t conn, round;
 };
 
 struct load {
@@ -53,7 +58,6 @@ struct load {
 	unsigned n;
 	char *message; /* also what is expected back */
 	size_t size;
-	uint64_t batch;
 };
 
 struct times {
@@ -139,7 +143,7 @@ static void dial(struct load *l, unsigned i, uint32_t events)
 /* Each message of each connection is another. */
 static void stamp(struct load *l, const struct conn *c)
 {
-	struct stamp s = { (uint64_t)(c - l->conns), l->batch };
+	struct stamp s = { (uint64_t)(c - l->conns), c->round };
 
 	memcpy(l->message, &s, sizeof(s));
 }
@@ -177,29 +181,37 @@ static void pull(struct load *l, struct conn *c)
 	} while (n == sizeof(buf));
 }
 
+static void say(struct load *l, struct conn *c)
+{
+	c->round++;
+	c->sent = c->got = 0;
+	push(l, c);
+}
+
+/* What there is to send and to receive.  Whether that completes an answer. */
+static bool go_on(struct load *l, struct conn *c)
+{
+	const bool was_done = c->got == l->size;
+
+	if (c->sent < l->size)
+		push(l, c);
+	pull(l, c);
+	return !was_done && c->got == l->size;
+}
+
 /* One message and its answer on each of the connections FROM to TO. */
 static void run_batch(struct load *l, unsigned from, unsigned to)
 {
 	struct epoll_event ev[256];
 	unsigned left = to - from;
 
-	l->batch++;
-	for (unsigned i = from; i < to; i++) {
-		l->conns[i].sent = l->conns[i].got = 0;
-		push(l, &l->conns[i]);
-	}
+	for (unsigned i = from; i < to; i++)
+		say(l, &l->conns[i]);
 	while (left > 0) {
 		int n = wait_events(l, ev, 256);
 
-		for (int i = 0; i < n; i++) {
-			struct conn *c = &l->conns[ev[i].data.u32];
-			bool was_done = c->got == l->size;
-
-			if (c->sent < l->size)
-				push(l, c);
-			pull(l, c);
-			left -= !was_done && c->got == l->size;
-		}
+		for (int i = 0; i < n; i++)
+			left -= go_on(l, &l->conns[ev[i].data.u32]);
 	}
 }
 
@@ -235,7 +247,39 @@ static unsigned long long run_for(struct load *l, double seconds)
 	return messages;
 }
 
-static void load_echo(struct load *l)
+/* The last answers are waited for. */
+static unsigned long long talk_for(struct load *l, double seconds)
+{
+	const int64_t until =
+		read_clock(CLOCK_MONOTONIC) + (int64_t)(seconds * 1e9);
+	struct epoll_event ev[64];
+	unsigned long long messages = 0;
+	unsigned left = l->n;
+	bool is_over = false;
+
+	for (unsigned i = 0; i < l->n; i++)
+		say(l, &l->conns[i]);
+	while (left > 0) {
+		int n = wait_events(l, ev, 64);
+
+		for (int i = 0; i < n; i++) {
+			struct conn *c = &l->conns[ev[i].data.u32];
+
+			if (!go_on(l, c))
+				continue;
+			messages++;
+			if (is_over)
+				left--;
+			else
+				say(l, c);
+		}
+		is_over = read_clock(CLOCK_MONOTONIC) >= until;
+	}
+	return messages;
+}
+
+static void load_echo(struct load *l,
+		      unsigned long long (*run)(struct load *, double))
 {
 	char line[32];
 
@@ -244,9 +288,9 @@ static void load_echo(struct load *l)
 		double seconds = atof(line);
 		struct times from;
 
-		run_for(l, seconds / 10); /* the caches were another's */
+		run(l, seconds / 10); /* the caches were another's */
 		from = read_times(l);
-		report(l, &from, run_for(l, seconds));
+		report(l, &from, run(l, seconds));
 	}
 }
 
@@ -356,11 +400,12 @@ int main(int argc, char **argv)
 {
 	const char *mode = argc > 1 ? argv[1] : "";
 	struct load l = { 0 };
+	const bool is_talk = strcmp(mode, "talk") == 0;
 
-	if (strcmp(mode, "echo") == 0 && argc == 6) {
+	if ((is_talk || strcmp(mode, "echo") == 0) && argc == 6) {
 		prepare(&l, argv[2], argv[4], number(argv[5]));
 		watch_server(&l, argv[3]);
-		load_echo(&l);
+		load_echo(&l, is_talk ? talk_for : run_for);
 	} else if (strcmp(mode, "conn") == 0 && argc == 6) {
 		prepare(&l, argv[2], argv[4], 0);
 		watch_server(&l, argv[3]);
@@ -369,7 +414,7 @@ int main(int argc, char **argv)
 		prepare(&l, argv[2], argv[3], 64);
 		load_idle(&l);
 	} else {
-		fputs("usage: load echo PORT PID CONNS SIZE\n"
+		fputs("usage: load echo|talk PORT PID CONNS SIZE\n"
 		      "       load conn PORT PID CONNS fin|reset\n"
 		      "       load idle PORT CONNS\n",
 		      stderr);
