@@ -68,6 +68,26 @@ const char *opt_count(void *to, const char *text)
 	return NULL;
 }
 
+const char *opt_size(void *to, const char *text)
+{
+	static const struct {
+		const char *name;
+		unsigned shift;
+	} units[] = { { "", 0 }, { "k", 10 }, { "M", 20 }, { "G", 30 } };
+	const size_t digits = strspn(text, DIGITS);
+	const unsigned long n = strtoul(text, NULL, 10);
+	size_t i = 0;
+
+	while (i < COUNT(units) && strcmp(text + digits, units[i].name) != 0)
+		i++;
+	if (digits == 0 || i == COUNT(units))
+		return "not a number of bytes; write 64, 16k or 1M";
+	if (n < 1 || n > (1ul << 30) >> units[i].shift)
+		return "out of range; write 1 to 1G";
+	*(size_t *)to = n << units[i].shift;
+	return NULL;
+}
+
 const char *opt_text(void *to, const char *text)
 {
 	*(const char **)to = text;

@@ -54,6 +54,7 @@ int opt_help(const struct usage *u);
 opt_parser opt_time; /* int64_t, ns: "300ms", "2s", "1.5" are seconds */
 opt_parser opt_timeout; /* the same, but not 0 */
 opt_parser opt_count; /* unsigned, 1 or more */
+opt_parser opt_size; /* size_t, bytes: 1 to 1G; "64k" is 65536 */
 opt_parser opt_text; /* const char * */
 
 #endif

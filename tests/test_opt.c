@@ -146,6 +146,45 @@ static void counts(void **state)
 	}
 }
 
+static void sizes(void **state)
+{
+	static const struct {
+		const char *text;
+		size_t n; /* 0: refused */
+	} cases[] = {
+		{ "1", 1 },
+		{ "64", 64 },
+		{ "64k", 65536 },
+		{ "1M", 1 << 20 },
+		{ "1G", 1 << 30 },
+		{ "1073741824", 1 << 30 },
+		{ "1073741825", 0 },
+		{ "2G", 0 },
+		{ "1025M", 0 },
+		{ "99999999999999999999", 0 },
+		{ "99999999999999999999k", 0 },
+		{ "0", 0 },
+		{ "0k", 0 },
+		{ "-1", 0 },
+		{ "1 k", 0 },
+		{ "1K", 0 },
+		{ "1kB", 0 },
+		{ "1.5k", 0 },
+		{ "k", 0 },
+		{ "", 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		size_t n = 42;
+		const char *why = opt_size(&n, cases[i].text);
+
+		print_message("%s\n", cases[i].text);
+		assert_int_equal(!why, cases[i].n > 0);
+		assert_int_equal(n, why ? 42 : cases[i].n);
+	}
+}
+
 /* Command lines. */
 
 struct values {
@@ -386,6 +425,7 @@ int main(void)
 		cmocka_unit_test(times),
 		cmocka_unit_test(timeouts),
 		cmocka_unit_test(counts),
+		cmocka_unit_test(sizes),
 		cmocka_unit_test_setup_teardown(accepted, catch_stderr,
 						free_stderr),
 		cmocka_unit_test_setup_teardown(refused, catch_stderr,
