@@ -12,6 +12,7 @@ enum {
 };
 
 /* argv[0] is the name of the command. */
+int cmd_bench(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 int cmd_connect(int argc, char **argv);
 int cmd_listen(int argc, char **argv);
@@ -21,6 +22,7 @@ int cmd_serve(int argc, char **argv);
 int cmd_who(int argc, char **argv);
 int cmd_why(int argc, char **argv);
 
+extern const struct usage bench_usage;
 extern const struct usage check_usage;
 extern const struct usage connect_usage;
 extern const struct usage listen_usage;

@@ -26,6 +26,7 @@ static const struct command {
 	{ &who_usage, cmd_who },
 	{ &why_usage, cmd_why },
 	{ &scan_usage, cmd_scan },
+	{ &bench_usage, cmd_bench },
 };
 /* clang-format on */
 
@@ -108,6 +109,7 @@ static int help(const char *name)
 	       "  cleat who 8080\n"
 	       "  cleat why :80\n"
 	       "  cleat scan 10.0.0.0/24 -p 22,80\n"
+	       "  cleat bench -c 50 127.0.0.1:35555\n"
 	       "\n"
 	       "cleat COMMAND --help says more; cleat --version says which "
 	       "this is.\n");
