@@ -2,11 +2,11 @@
 /* raw_epoll: echo with nothing between it and the kernel; what the others
  * are measured by.
  *
- *     raw_epoll [discard]
+ *     raw_epoll [discard|http]
  *
  * One thread, edge-triggered epoll and one buffer that stays in the cache.
  * With "discard" it answers each connection, at its end, with the number of
- * bytes that came. */
+ * bytes that came; with "http" each request without a body, always the same. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -34,7 +34,7 @@ struct rest {
 static struct rest *rest[MAX_FD];
 static uint64_t seen[MAX_FD]; /* bytes discarded */
 static char hot[65536];
-static bool discard;
+static bool discard, http;
 static int ep;
 
 static void die(const char *what)
@@ -96,6 +96,25 @@ static void flush(int fd)
 	watch(EPOLL_CTL_MOD, fd, READ); /* tells again of what has come since */
 }
 
+/* Put, over the LEN bytes of requests in HOT, an answer to each, which is
+ * no longer than what wrk asks.  Returns how long they are. */
+static size_t respond(size_t len)
+{
+	static const char reply[] = "HTTP/1.1 200 OK\r\n"
+				    "Content-Length: 0\r\n\r\n";
+	const char *next = hot;
+	size_t n = 0;
+
+	while ((next = memmem(next, len - (size_t)(next - hot), "\r\n\r\n",
+			      4)) != NULL) {
+		next += 4;
+		n++;
+	}
+	for (size_t i = 0; i < n; i++)
+		memcpy(hot + i * (sizeof(reply) - 1), reply, sizeof(reply) - 1);
+	return n * (sizeof(reply) - 1);
+}
+
 /* True when all of it went and reading may go on. */
 static bool answer(int fd, size_t len)
 {
@@ -131,7 +150,7 @@ static void echo(int fd, uint32_t events)
 			end(fd);
 			return;
 		}
-		if (!answer(fd, (size_t)n))
+		if (!answer(fd, http ? respond((size_t)n) : (size_t)n))
 			return;
 	} while (n == sizeof(hot) || (events & EPOLLRDHUP));
 }
@@ -177,6 +196,7 @@ int main(int argc, char **argv)
 	int listener = listen_anywhere();
 
 	discard = argc > 1 && strcmp(argv[1], "discard") == 0;
+	http = argc > 1 && strcmp(argv[1], "http") == 0;
 	ep = epoll_create1(EPOLL_CLOEXEC);
 	watch(EPOLL_CTL_ADD, listener, EPOLLIN);
 	for (;;) {

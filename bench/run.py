@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 
+from generators import run_generators
 from measure import Broke, middle, ratio, show, table, timed
 from ports import run_ports
 from scan import run_scan
@@ -210,6 +211,17 @@ class Bench:
                         with self.survive(found, name):
                             found[name].append(ready[name]())
         return found
+
+    pin = staticmethod(pin)
+
+    def serve(self, name, *words):
+        """NAME as a server that a generator's every send does not wake."""
+        command = (["iperf3", "-s", "-4", "-B", "127.0.0.1"]
+                   if name == "iperf3" else self.commands[name])
+        return Server([*command, *words], pin_patiently)
+
+    def generate(self, server, mode, *words):
+        return Load(self.load, server, mode, *words)
 
     @contextlib.contextmanager
     def survive(self, found, name):
@@ -556,7 +568,7 @@ def print_figures(figures):
 def options():
     parts = {"echo": run_echo, "conn": run_conn, "idle": run_idle,
              "pipe": run_pipe, "check": run_check, "ports": run_ports,
-             "scan": run_scan}
+             "scan": run_scan, "generators": run_generators}
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("build", type=pathlib.Path, nargs="?",
                         default=HERE.parent / "build",
