@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include <jansson.h>
 
@@ -19,6 +20,7 @@
 
 enum {
 	SCAN_BANNER_MAX = 256, /* bytes */
+	SCAN_BANNER_TEXT = 4 * SCAN_BANNER_MAX + 1, /* these, escaped */
 	SCAN_ADDRESSES_MAX = 65536, /* without --yes */
 	SCAN_TOP = 1000, /* ports, unless others are asked for */
 	SCAN_NAMED_MAX = 4, /* hosts of a list that people are shown */
@@ -62,7 +64,7 @@ struct what {
 int what_read(struct what *w, const struct scan *o, const struct words *words);
 void what_free(struct what *w);
 
-/* What was found of one port.  Its texts are escaped. */
+/* What was found of one port.  Its texts but the banner are escaped. */
 struct finding {
 	union {
 		struct sockaddr any;
@@ -73,7 +75,9 @@ struct finding {
 	int64_t rtt_ns; /* -1: none */
 	uint64_t place;
 	const char *reason;
-	const char *host, *banner; /* or NULL */
+	const char *host; /* or NULL */
+	const char *banner; /* or NULL: as it came, without a NUL */
+	size_t banner_len; /* SCAN_BANNER_MAX at most */
 	char texts[]; /* these */
 };
 
@@ -99,6 +103,17 @@ void finding_address(char to[CLEAT_ADDR_MAX], const struct finding *f);
 
 unsigned finding_port(const struct finding *f);
 
+/* banner_text - LEN bytes of a banner, SCAN_BANNER_MAX at most, as out_escape()
+ * has them; backslashes are escaped too, so that nothing else looks like it.
+ * Returns the length.
+ */
+size_t banner_text(char to[SCAN_BANNER_TEXT], const char *banner, size_t len);
+
+/* banner_bytes - what banner_text() made TEXT of.  Returns how many, or
+ * -EINVAL.
+ */
+ssize_t banner_bytes(char to[SCAN_BANNER_MAX], const char *text);
+
 /* How it went: of this run, and of those that it continues. */
 struct outcome {
 	struct cleat_scan_progress sums; /* DONE is from the first place on */
@@ -107,7 +122,7 @@ struct outcome {
 };
 
 /* outcome_add - sums of what was done BEFORE and by this run, which is NOW. The
- * rest of WHOLE stays. */
+ * rest of WHOLE stays.  HOSTS_ANSWERED is UINT64_MAX where it is not known. */
 void outcome_add(struct outcome *whole, const struct outcome *before,
 		 const struct cleat_scan_progress *now);
 

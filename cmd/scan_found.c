@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What cleat scan has found: kept, escaped, sorted. */
+#include <ctype.h>
 #include <errno.h>
 #include <netdb.h>
 #include <stdlib.h>
@@ -11,58 +12,75 @@ enum {
 	ESCAPED = 4, /* bytes that one may become */
 };
 
-/* out_escape() of LEN bytes, zeros among them; TO has room for ESCAPED times as
- * many and a NUL.  TEXT has a NUL behind it. */
-static size_t escape(char *to, const char *text, size_t len)
+size_t banner_text(char to[SCAN_BANNER_TEXT], const char *banner, size_t len)
 {
-	const char *at = text, *end = text + len;
+	char part[SCAN_BANNER_MAX + 1];
+	size_t n = 0, i = 0;
+
+	memcpy(part, banner, len);
+	part[len] = '\0';
+	for (size_t at = 0; at < len; at++) {
+		if (part[at] == '\\')
+			part[at] = '\0';
+	}
+	for (;;) {
+		n += out_escape(to + n, SCAN_BANNER_TEXT - n, part + i);
+		i += strlen(part + i);
+		if (i == len)
+			return n;
+		memcpy(to + n, banner[i++] ? "\\x5c" : "\\x00", ESCAPED);
+		n += ESCAPED;
+	}
+}
+
+ssize_t banner_bytes(char to[SCAN_BANNER_MAX], const char *text)
+{
 	size_t n = 0;
 
-	for (;;) {
-		n += out_escape(to + n, ESCAPED * (size_t)(end - at) + 1, at);
-		at += strlen(at);
-		if (at >= end)
-			return n;
-		memcpy(to + n, "\\x00", ESCAPED);
-		n += ESCAPED;
-		at++;
+	for (; *text && n < SCAN_BANNER_MAX; n++) {
+		char digits[3] = "";
+
+		if (text[0] != '\\') {
+			to[n] = *text++;
+			continue;
+		}
+		if (text[1] != 'x' || !isxdigit((unsigned char)text[2]) ||
+		    !isxdigit((unsigned char)text[3]))
+			return -EINVAL;
+		memcpy(digits, text + 2, 2);
+		to[n] = (char)strtoul(digits, NULL, 16);
+		text += ESCAPED;
 	}
+	return *text ? -EINVAL : (ssize_t)n;
 }
 
 struct finding *finding_new(const struct cleat_scan_result *r)
 {
-	const size_t host = r->host ? strlen(r->host) : 0;
+	const size_t host = r->host ? ESCAPED * strlen(r->host) + 1 : 0;
 	const size_t reason = strlen(r->reason) + 1;
-	const size_t len = r->banner ? r->banner_len : 0;
-	struct finding *f = malloc(sizeof(*f) + reason + ESCAPED * host + 1 +
-				   ESCAPED * len + 1);
-	char *banner = calloc(1, len + 1); /* with a NUL behind it */
+	const size_t banner = r->banner ? r->banner_len : 0;
+	struct finding *f = calloc(1, sizeof(*f) + reason + host + banner);
 	char *to;
 
-	if (f && banner) {
-		memset(f, 0, sizeof(*f));
-		memcpy(&f->at, &r->at.storage,
-		       r->at.len < sizeof(f->at) ? r->at.len : sizeof(f->at));
-		f->state = r->state;
-		f->rtt_ns = r->rtt_ns;
-		f->place = r->place;
-		to = f->texts;
-		f->reason = memcpy(to, r->reason, reason);
-		to += reason;
-		if (r->host) {
-			f->host = to;
-			to += escape(to, r->host, host) + 1;
-		}
-		if (r->banner) {
-			f->banner = to;
-			memcpy(banner, r->banner, len);
-			(void)escape(to, banner, len);
-		}
-	} else {
-		free(f);
-		f = NULL;
+	if (!f)
+		return NULL;
+	memcpy(&f->at, &r->at.storage,
+	       r->at.len < sizeof(f->at) ? r->at.len : sizeof(f->at));
+	f->state = r->state;
+	f->rtt_ns = r->rtt_ns;
+	f->place = r->place;
+	to = f->texts;
+	f->reason = memcpy(to, r->reason, reason);
+	to += reason;
+	if (r->host) {
+		f->host = to;
+		(void)out_escape(to, host, r->host);
+		to += host;
 	}
-	free(banner);
+	if (r->banner) {
+		f->banner = memcpy(to, r->banner, banner);
+		f->banner_len = banner;
+	}
 	return f;
 }
 
@@ -168,6 +186,7 @@ void outcome_add(struct outcome *whole, const struct outcome *before,
 	sums->shortages += old->shortages;
 	sums->elapsed_ns += old->elapsed_ns;
 	/* Which ones they were is not written down. */
-	sums->hosts_answered = larger(now->hosts_answered, old->hosts_answered);
+	if (old->mark > 0)
+		sums->hosts_answered = UINT64_MAX;
 	sums->hosts_silenced = larger(now->hosts_silenced, old->hosts_silenced);
 }

@@ -130,17 +130,17 @@ static size_t put_reason(char *to, size_t len, const struct finding *f)
 	return put_text(to, len, f->reason);
 }
 
-/* Its first line. */
+/* Its first line; all of it, if that is empty. */
 static size_t put_banner(char *to, size_t len, const struct finding *f)
 {
-	const size_t n = put_text(to, len, f->banner);
-	const char *cr = strstr(to, "\\x0d"), *lf = strstr(to, "\\x0a");
-	const char *end = cr && (!lf || cr < lf) ? cr : lf;
+	size_t n = 0;
 
-	if (!end || end == to)
-		return n;
-	to[end - to] = '\0';
-	return (size_t)(end - to);
+	while (n < f->banner_len && f->banner[n] != '\r' &&
+	       f->banner[n] != '\n')
+		n++;
+	if (n == 0)
+		n = f->banner_len;
+	return n > 0 ? banner_text(to, f->banner, n) : put_text(to, len, NULL);
 }
 
 static size_t put_host(char *to, size_t len, const struct finding *f)
@@ -153,7 +153,7 @@ enum {
 	IF_NOT_ALL_OPEN,
 	IF_BANNER,
 	IF_NAMED,
-	CELL_MAX = 4 * SCAN_BANNER_MAX + 1,
+	CELL_MAX = SCAN_BANNER_TEXT,
 };
 
 struct column {
@@ -315,17 +315,18 @@ static void print_unanswered(const struct scan *o, uint64_t n)
 			   o->attempts > 0 ? "" : " or more");
 }
 
+/* That they were asked is not said: there may be no way to them. */
 static void print_unheard(const struct outcome *all)
 {
 	const uint64_t hosts = all->sums.hosts;
-	const uint64_t heard = all->sums.hosts_answered;
+	const uint64_t heard = all->sums.hosts_answered; /* or not known */
 
 	if (!all->is_finished || heard >= hosts)
 		return;
 	if (hosts == 1)
-		print_note("the host never answered");
+		print_note("the host gave no answer");
 	else
-		print_note("%ju of %ju hosts never answered",
+		print_note("%ju of %ju hosts gave no answer",
 			   (uintmax_t)(hosts - heard), (uintmax_t)hosts);
 }
 
@@ -359,6 +360,7 @@ void print_summary(const struct scan *o, const struct what *w,
 {
 	const struct cleat_scan_progress *p = &all->sums;
 	const uint64_t left = p->total - outcome_done(&p->done);
+	const char *more = o->resume ? "; the same command goes on" : "";
 
 	print_counts(o, p);
 	if (w->basis)
@@ -370,10 +372,13 @@ void print_summary(const struct scan *o, const struct what *w,
 		print_note("waited %ju time%s for descriptors, ports or "
 			   "buffers of this machine",
 			   (uintmax_t)p->shortages, plural(p->shortages));
-	if (!all->is_finished)
+	if (all->is_finished)
+		return;
+	if (left > 0)
 		print_note("stopped with %ju port%s to go%s", (uintmax_t)left,
-			   plural(left),
-			   o->resume ? "; the same command goes on" : "");
+			   plural(left), more);
+	else if (p->mark < p->total)
+		print_note("stopped while banners were awaited%s", more);
 }
 
 /* JSON. */
@@ -395,9 +400,11 @@ static void print_object(struct out *out, json_t *o)
 void print_json(struct out *out, const struct scan *o, const struct finding *f,
 		const struct services *s)
 {
-	char address[CLEAT_ADDR_MAX];
+	char address[CLEAT_ADDR_MAX], banner[SCAN_BANNER_TEXT];
 
 	finding_address(address, f);
+	if (f->banner)
+		(void)banner_text(banner, f->banner, f->banner_len);
 	print_object(
 		out,
 		json_pack("{s:s,s:s,s:i,s:s,s:s,s:s,s:s?,s:o,s:s?}", "host",
@@ -408,7 +415,7 @@ void print_json(struct out *out, const struct scan *o, const struct finding *f,
 			  "service", s->names[finding_port(f)], "rtt_us",
 			  f->rtt_ns < 0 ? json_null()
 					: json_integer(f->rtt_ns / CLEAT_USEC),
-			  "banner", f->banner));
+			  "banner", f->banner ? banner : NULL));
 	if (f->state == CLEAT_PORT_OPEN)
 		out_push(out);
 }
@@ -420,7 +427,7 @@ void print_json_summary(struct out *out, const struct scan *o,
 
 	print_object(
 		out,
-		json_pack("{s:{s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:I,s:I,s:I,"
+		json_pack("{s:{s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:I,s:I,s:o,"
 			  "s:I,s:O?,s:s?,s:b}}",
 			  "summary", "hosts", (json_int_t)p->hosts, "ports",
 			  (json_int_t)p->total, "open",
@@ -431,8 +438,11 @@ void print_json_summary(struct out *out, const struct scan *o,
 			  "seconds", seconds_of(p), "ports_per_s", rate_of(p),
 			  "attempts", (json_int_t)p->sent, "unanswered",
 			  (json_int_t)p->done.silent, "hosts_answered",
-			  (json_int_t)p->hosts_answered, "shortages",
-			  (json_int_t)p->shortages, "silenced", all->silenced,
-			  "basis", w->basis, "finished", all->is_finished));
+			  p->hosts_answered == UINT64_MAX
+				  ? json_null()
+				  : json_integer((json_int_t)p->hosts_answered),
+			  "shortages", (json_int_t)p->shortages, "silenced",
+			  all->silenced, "basis", w->basis, "finished",
+			  all->is_finished));
 	out_push(out);
 }

@@ -31,16 +31,18 @@ static const char *hex(char to[NUMBER_MAX], uint64_t n)
 
 static json_t *json_of_finding(const struct finding *f)
 {
-	char at[CLEAT_ADDR_MAX];
+	char at[CLEAT_ADDR_MAX], banner[SCAN_BANNER_TEXT];
 	struct cleat_sockaddr sa;
 
+	if (f->banner)
+		(void)banner_text(banner, f->banner, f->banner_len);
 	finding_sockaddr(&sa, f);
 	(void)cleat_sockaddr_format(&sa, at, sizeof(at)); /* it fits */
 	return json_pack("{s:s,s:I,s:s,s:s,s:I,s:s*,s:s*}", "at", at, "place",
 			 (json_int_t)f->place, "state",
 			 cleat_port_state_name(f->state), "reason", f->reason,
 			 "rtt_ns", (json_int_t)f->rtt_ns, "host", f->host,
-			 "banner", f->banner);
+			 "banner", f->banner ? banner : NULL);
 }
 
 static json_t *json_of_counts(const struct cleat_scan_count *c)
@@ -170,19 +172,26 @@ static bool state_of(enum cleat_port_state *to, const char *name)
 static int read_finding(struct findings *all, json_t *o, uint64_t mark)
 {
 	struct cleat_scan_result r = { .banner = NULL };
-	const char *at, *state;
+	const char *at, *state, *text = NULL;
+	char banner[SCAN_BANNER_MAX];
 	json_int_t place, rtt;
+	ssize_t n;
 
 	if (json_unpack(o, "{s:s,s:I,s:s,s:s,s:I,s?:s,s?:s}", "at", &at,
 			"place", &place, "state", &state, "reason", &r.reason,
-			"rtt_ns", &rtt, "host", &r.host, "banner",
-			&r.banner) < 0 ||
+			"rtt_ns", &rtt, "host", &r.host, "banner", &text) < 0 ||
 	    !state_of(&r.state, state) ||
 	    cleat_resolve(at, CLEAT_TO_CONNECT, &r.at, 1, 0) != 1)
 		return -EINVAL;
 	r.place = (uint64_t)place;
 	r.rtt_ns = rtt;
-	r.banner_len = r.banner ? strlen(r.banner) : 0;
+	if (text) {
+		n = banner_bytes(banner, text);
+		if (n < 0)
+			return -EINVAL;
+		r.banner = banner;
+		r.banner_len = (size_t)n;
+	}
 	return r.place < mark ? findings_add(all, finding_new(&r)) : -EINVAL;
 }
 

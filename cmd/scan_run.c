@@ -23,6 +23,11 @@ enum {
 	RESUME_PARTS = 20,
 };
 
+/* The signals that end a scan. */
+static const int ends[] = { SIGINT, SIGTERM, SIGHUP };
+
+#define ENDS (sizeof(ends) / sizeof(ends[0]))
+
 unsigned scan_states(const struct scan *o)
 {
 	unsigned states = 1u << CLEAT_PORT_OPEN;
@@ -155,6 +160,42 @@ static void let_signals(void)
 	(void)pthread_sigmask(SIG_SETMASK, &none, NULL); /* cannot fail */
 }
 
+static void ignore(int number)
+{
+	(void)number;
+}
+
+/* What is left to do is to write and print, which may take for ever: a signal
+ * does not end that, but the same again does.
+ */
+static void expect_signal(const struct run *r)
+{
+	const struct sigaction once = {
+		.sa_handler = ignore,
+		.sa_flags = (int)(SA_RESETHAND | SA_RESTART),
+	};
+	struct sigaction old;
+
+	for (size_t i = 0; i < ENDS && r->signal == 0; i++) {
+		if (sigaction(ends[i], NULL, &old) == 0 &&
+		    old.sa_handler == SIG_DFL)
+			(void)sigaction(ends[i], &once, NULL); /* cannot fail */
+	}
+	let_signals();
+}
+
+/* Since expect_signal(): one that has come is back to its default. */
+static void note_signal(struct run *r)
+{
+	struct sigaction now;
+
+	for (size_t i = 0; i < ENDS && r->signal == 0; i++) {
+		if (sigaction(ends[i], NULL, &now) == 0 &&
+		    now.sa_handler == SIG_DFL)
+			r->signal = ends[i];
+	}
+}
+
 /* Take a signal that asks for the end.  The next one does not ask. */
 static void take_signal(struct run *r)
 {
@@ -198,15 +239,14 @@ static bool tick(void *arg, const struct cleat_scan_progress *p)
  * ignored, as under nohup(1), would be told of here all the same. */
 static int open_signals(void)
 {
-	static const int numbers[] = { SIGINT, SIGTERM, SIGHUP };
 	struct sigaction old;
 	sigset_t set;
 
 	(void)sigemptyset(&set);
-	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
-		if (sigaction(numbers[i], NULL, &old) == 0 &&
+	for (size_t i = 0; i < ENDS; i++) {
+		if (sigaction(ends[i], NULL, &old) == 0 &&
 		    old.sa_handler != SIG_IGN)
-			(void)sigaddset(&set, numbers[i]);
+			(void)sigaddset(&set, ends[i]);
 	}
 	(void)sigprocmask(SIG_BLOCK, &set, NULL); /* cannot fail */
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -261,7 +301,7 @@ static int scan(struct run *r)
 	r->bar.last_done = r->before.sums.mark;
 	err = cleat_scan(r->what->targets, &r->what->ports, &opt, &end);
 	take_signal(r);
-	let_signals(); /* printing may take for ever */
+	expect_signal(r);
 	bar_wipe(&r->bar);
 	if (err < 0 && err != -ECANCELED)
 		complain("scan", "%s", reason());
@@ -269,7 +309,10 @@ static int scan(struct run *r)
 	if (r->whole.sums.hosts_silenced < json_array_size(r->whole.silenced))
 		r->whole.sums.hosts_silenced =
 			json_array_size(r->whole.silenced);
-	r->whole.is_finished = err == 0 && r->error == 0;
+	/* The end may come before a signal is obeyed. */
+	r->whole.is_finished =
+		r->error == 0 &&
+		(err == 0 || (err == -ECANCELED && end.mark == end.total));
 	return err;
 }
 
@@ -302,7 +345,7 @@ static int run(struct run *r)
 	if (r->before.is_finished) {
 		r->whole.sums = r->before.sums;
 		r->whole.is_finished = true;
-		let_signals();
+		expect_signal(r);
 	} else {
 		if (r->o->resume)
 			save(r); /* if it cannot be, say so now */
@@ -321,6 +364,7 @@ static int run(struct run *r)
 	if (out_end(&r->out, "scan", "standard output") != STATUS_DONE ||
 	    r->error < 0 || r->write_error < 0)
 		status = STATUS_FAILED;
+	note_signal(r);
 	if (r->signal > 0)
 		status = STATUS_SIGNAL + r->signal;
 	else if (err < 0)

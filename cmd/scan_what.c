@@ -133,6 +133,7 @@ static int take_stream(struct reader *r, FILE *f)
 	size_t len = 0;
 	int c, status = OPT_GO_ON;
 
+	(void)fscanf(f, "\xef\xbb\xbf"); /* a byte order mark, if any */
 	for (r->line = 1; status == OPT_GO_ON; r->line += c == '\n') {
 		c = getc_unlocked(f);
 		is_comment = c != '\n' && (is_comment || c == '#');

@@ -134,6 +134,30 @@ static struct cleat_sockaddr v4(uint32_t ip)
 	};
 }
 
+static void a_host_may_answer_but_so_many(void **state)
+{
+	struct cleat__host h = { .answered = 0 };
+
+	(void)state;
+	/* Two of three may be lost by chance, for a while. */
+	for (int i = 1; i <= 4; i++)
+		cleat__host_learn(&h, 2, i);
+	assert_false(h.is_limited);
+	for (int i = 5; i <= 12; i++)
+		cleat__host_learn(&h, 2, i);
+	assert_true(h.is_limited);
+	assert_in_range(h.turned, 5, 12);
+	assert_int_equal(h.limited, 12);
+	/* So may an answer come at once. */
+	cleat__host_learn(&h, 0, 13);
+	assert_true(h.is_limited);
+	for (int i = 14; i < 40; i++)
+		cleat__host_learn(&h, 0, i);
+	assert_false(h.is_limited);
+	assert_in_range(h.turned, 14, 39);
+	assert_in_range(h.limited, 12, 14);
+}
+
 static void a_host_is_found_again(void **state)
 {
 	struct cleat_sockaddr a = v4(0x0a000001), b = v4(0x0a000002), back;
@@ -222,6 +246,27 @@ static void silence_is_told_from_chance(void **state)
 	assert_false(cleat__host_is_silenced(&h));
 }
 
+/* The census. */
+
+static void answers_are_counted_by_host(void **state)
+{
+	struct cleat__census c;
+
+	(void)state;
+	assert_int_equal(cleat__census_init(&c, 130), 0);
+	assert_int_equal(cleat__census_count(&c), 0);
+	cleat__census_add(&c, 0);
+	cleat__census_add(&c, 129);
+	cleat__census_add(&c, 129);
+	assert_int_equal(cleat__census_count(&c), 2);
+	cleat__census_done(&c);
+	/* Of so many nobody keeps count. */
+	assert_int_equal(cleat__census_init(&c, UINT64_C(1) << 40), 0);
+	cleat__census_add(&c, 1);
+	assert_true(cleat__census_count(&c) == UINT64_MAX);
+	cleat__census_done(&c);
+}
+
 /* The wheel. */
 
 enum {
@@ -268,6 +313,13 @@ static void probes_are_given_up_in_time(void **state)
 
 /* The ledger. */
 
+static void done(struct cleat__ledger *l, uint64_t place,
+		 enum cleat_port_state state)
+{
+	cleat__ledger_count(l, place, state);
+	cleat__ledger_settle(l, place);
+}
+
 static void places_are_taken_once(void **state)
 {
 	struct cleat__ledger l;
@@ -297,15 +349,18 @@ static void the_mark_is_behind_what_is_done(void **state)
 		;
 	/* All but one of the first block, and the second and third. */
 	for (uint64_t i = 149; i > 0; i--)
-		cleat__ledger_settle(
-			&l, i, i % 3 ? CLEAT_PORT_CLOSED : CLEAT_PORT_SILENT);
+		done(&l, i, i % 3 ? CLEAT_PORT_CLOSED : CLEAT_PORT_SILENT);
 	cleat__ledger_read(&l, &p);
 	assert_int_equal(p.mark, 0);
 	assert_int_equal(p.marked.closed, 0);
 	assert_int_equal(p.done.closed, 100);
 	assert_int_equal(p.done.silent, 49);
 	assert_int_equal(p.done.open, 0);
-	cleat__ledger_settle(&l, 0, CLEAT_PORT_OPEN);
+	cleat__ledger_count(&l, 0, CLEAT_PORT_OPEN);
+	cleat__ledger_read(&l, &p);
+	assert_int_equal(p.done.open, 1);
+	assert_int_equal(p.mark, 0);
+	cleat__ledger_settle(&l, 0);
 	cleat__ledger_read(&l, &p);
 	assert_int_equal(p.mark, 150);
 	assert_int_equal(p.total, 150);
@@ -331,7 +386,7 @@ static void the_ledger_is_bounded(void **state)
 	assert_int_equal(blocks, CLEAT__BLOCKS_MAX);
 	assert_int_not_equal(first, total);
 	for (uint64_t i = 0; i < CLEAT__BLOCK; i++)
-		cleat__ledger_settle(&l, i, CLEAT_PORT_FILTERED);
+		done(&l, i, CLEAT_PORT_FILTERED);
 	assert_int_equal(cleat__ledger_take(&l, &first), CLEAT__BLOCK);
 	assert_int_equal(cleat__ledger_take(&l, &first), 0);
 	cleat__ledger_done(&l);
@@ -350,9 +405,9 @@ static void *settle_all(void *arg)
 
 	while ((n = cleat__ledger_take(l, &first)) > 0)
 		while (n-- > 0)
-			cleat__ledger_settle(l, first + n,
-					     (first + n) % 7 ? CLEAT_PORT_CLOSED
-							     : CLEAT_PORT_OPEN);
+			done(l, first + n,
+			     (first + n) % 7 ? CLEAT_PORT_CLOSED
+					     : CLEAT_PORT_OPEN);
 	return NULL;
 }
 
@@ -384,10 +439,12 @@ int main(void)
 		cmocka_unit_test(a_window_grows_and_is_halved_once),
 		cmocka_unit_test(a_window_keeps_its_bounds),
 		cmocka_unit_test(attempts_follow_the_losses),
+		cmocka_unit_test(a_host_may_answer_but_so_many),
 		cmocka_unit_test(a_host_is_found_again),
 		cmocka_unit_test(zones_are_different_hosts),
 		cmocka_unit_test(the_table_is_bounded),
 		cmocka_unit_test(silence_is_told_from_chance),
+		cmocka_unit_test(answers_are_counted_by_host),
 		cmocka_unit_test(probes_are_given_up_in_time),
 		cmocka_unit_test(places_are_taken_once),
 		cmocka_unit_test(the_mark_is_behind_what_is_done),

@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import unittest
 
 import own_network
@@ -48,8 +49,10 @@ MISUSES = [
       for value in ("", "1", "/", "1/", "/2", "0/2", "3/2", "1/0", "x/2",
                     "1/2/3", "-1/2", "1" * 40 + "/2")],
     *[([option, value, "::1"], f"{option} {value}: ")
-      for option in ("-w", "--timeout") for value in ("", "0", "x", "-1", "1d")],
-    (["-4", "-6", "::1"], "-4 and -6"), (["-u", "--syn", "::1"], "--syn and -u"),
+      for option in ("-w", "--timeout")
+      for value in ("", "0", "x", "-1", "1d")],
+    (["-4", "-6", "::1"], "-4 and -6"),
+    (["-u", "--syn", "::1"], "--syn and -u"),
     (["-u", "--banner", "::1"], "--banner and -u"),
     (["--nosuch", "::1"], "--nosuch"), (["--json=1", "::1"], "takes no value"),
     (["-p"], "needs a value"),
@@ -181,7 +184,7 @@ class Printing(Case):
         self.assertEqual(rows["192.0.2.1", "3"]["RTT"], "-")
         self.assertNotEqual(rows["192.0.2.1", "3"]["REASON"], "-")
         self.assertEqual(r.stdout.count(" -- "), 1)
-        self.assertIn("1 of 2 hosts never answered", r.stdout)
+        self.assertIn("    1 of 2 hosts gave no answer\n", r.stdout)
         r = scan("-p", "1-3", "--closed", *hosts)
         self.assertEqual(len(table_of(r.stdout)), 3)
         r = scan("-p", "1-3", *hosts)
@@ -206,6 +209,23 @@ class Printing(Case):
             self.assertEqual(summary[key], value, key)
         self.assertGreaterEqual(summary["attempts"], 2)
         self.assertGreater(summary["seconds"], 0)
+
+    def test_where_no_way_leads_is_no_failure(self):
+        plan = "-p", "1-3", "--filtered", "192.0.2.1"
+        found, summary = self.json(*plan)
+        self.assertEqual([(o["state"], o["reason"]) for o in found],
+                         [("filtered", "network is unreachable")] * 3)
+        self.assertEqual((summary["hosts_answered"], summary["finished"]),
+                         (0, True))
+        r = scan(*plan)
+        self.assertIn("    the host gave no answer\n", r.stdout)
+        self.assertEqual((r.stderr, r.returncode), ("", 0))
+
+    def test_hosts_that_answered_are_counted_exactly(self):
+        r = scan("-p", "1", "--json", "127.0.0.0/16", timeout=3 * DEADLINE)
+        summary = json.loads(r.stdout.splitlines()[-1])["summary"]
+        self.assertEqual((summary["hosts"], summary["closed"],
+                          summary["hosts_answered"]), (65536,) * 3)
 
     def test_a_name_is_the_host_of_its_addresses(self):
         self.listen(22)
@@ -258,6 +278,32 @@ class Printing(Case):
                                     shy.port: "-"})
             found, _ = self.json("-p", ports, "127.0.0.1")
             self.assertEqual([o["banner"] for o in found], [None, None])
+
+    def test_a_banner_has_one_meaning(self):
+        said = {b"one\\x0a line": r"one\x5cx0a line",
+                b"a\nb": r"a\x0ab", b"\\": r"\x5c",
+                b"\\\0\\x00\xff": r"\x5c\x00\x5cx00\xff",
+                b"\r\nhi": r"\x0d\x0ahi", b"\\" * 300: r"\x5c" * 256}
+
+        def speaker(text):
+            def speak(sock):
+                sock.sendall(text)
+                sock.recv(1)
+            return speak
+
+        by_port = {
+            self.enterContext(Peer(speaker(text))).port: banner
+            for text, banner in said.items()}
+        plan = ["--banner", "-p", ",".join(map(str, by_port)), "127.0.0.1",
+                "--resume", str(self.dir / "state")]
+        for _ in "found", "read from the file":
+            found, _ = self.json(*plan)
+            self.assertEqual({o["port"]: o["banner"] for o in found}, by_port)
+            lines = {int(o["PORT"]): o["BANNER"]
+                     for o in table_of(scan(*plan).stdout)}
+            self.assertEqual(
+                lines, {port: "a" if banner == r"a\x0ab" else banner
+                        for port, banner in by_port.items()})
 
     def test_udp(self):
         with Peer(acknowledge, udp=True) as peer:
@@ -352,9 +398,16 @@ class Plan(Case):
                                       input="127.0.0.4\n127.0.0.5")},
             {"127.0.0.4", "127.0.0.5"})
 
+    def test_a_file_may_begin_with_a_byte_order_mark(self):
+        for text in "127.0.0.1", "# ours\n127.0.0.1", "\n127.0.0.1":
+            hosts = self.file("hosts", "\ufeff" + text)
+            self.assertEqual(counts_of(scan("-p", "1", f"@{hosts}").stdout),
+                             (1, 0, 1, 0))
+
     def test_a_file_is_complained_of_by_line(self):
         hosts = self.file("hosts", "127.0.0.1\n# x\n127.0.0.1/99\n")
-        self.assert_line(scan(f"@{hosts}"), rf"{hosts}:3: .*127\.0\.0\.1/99", 2)
+        self.assert_line(scan(f"@{hosts}"),
+                         rf"{hosts}:3: .*127\.0\.0\.1/99", 2)
         hosts = self.file("large", "\n10.0.0.0/8")
         self.assert_line(scan(f"@{hosts}"), rf"{hosts}:2: 10\.0\.0\.0/8: "
                          "16777216 addresses; add --yes", 2)
@@ -384,7 +437,22 @@ class Plan(Case):
             times.update(list(self.found("--shard", f"{i}/5", *args)))
         self.assertEqual(set(times.values()), {1})
         self.assertEqual(len(times), 2100)
-        self.assertIn("    share 2 of 5\n", scan("--shard", "2/5", *args).stdout)
+        self.assertIn("    share 2 of 5\n",
+                      scan("--shard", "2/5", *args).stdout)
+
+    def test_hosts_of_other_shares_are_not_counted(self):
+        for hosts, ports, n in (("127.0.0.1-8", "22", 8),
+                                ("127.0.0.1", "22", 1),
+                                ("127.0.0.1-3", "21,22", 6)):
+            total = 0
+            for i in range(1, 5):
+                plan = "--shard", f"{i}/4", "-p", ports, hosts
+                _, summary = self.json(*plan)
+                total += summary["ports"]
+                self.assertEqual(summary["hosts"], summary["ports"])
+                self.assertEqual(summary["hosts_answered"], summary["hosts"])
+                self.assertNotIn("answer", scan(*plan).stdout)
+            self.assertEqual(total, n)
 
 
 class Misuse(Case):
@@ -478,6 +546,51 @@ class Resume(Case):
         self.assertEqual(sorted(o["port"] for o in found),
                          list(range(100, 60000, 977)))
         self.assertEqual((summary["open"], summary["closed"]), (62, 59938))
+        # Which ones they were before is not known.
+        self.assertIsNone(summary["hosts_answered"])
+        _, again = self.json(*self.plan)
+        self.assertEqual(again, summary)
+
+    def test_hosts_are_not_called_mute_for_what_others_said(self):
+        plan = ["-p", "1", "127.0.1.0/24", "--resume", self.path]
+        with Program(tool(), "scan", "--rate", "60", *plan) as p:
+            wait_until(lambda: (self.state() or {}).get("mark", 0) > 0,
+                       "some progress to be written down")
+            p.signal(signal.SIGINT)
+            self.assertEqual(p.wait(), 130)
+        r = scan(*plan)
+        self.assertEqual(counts_of(r.stdout), (256, 0, 256, 0))
+        self.assertNotIn("answer", r.stdout)
+
+    def cut_banners(self, plan, peer):
+        """Stop a scan that waits for banners.  Returns what it has said."""
+        with Program(tool(), "scan", *plan) as p:
+            wait_until(lambda: len(peer.received) > 20,
+                       "a banner to be waited for")
+            p.signal(signal.SIGINT)
+            self.assertEqual(p.wait(), 130)
+            return p.out
+
+    def test_banners_that_were_awaited_are_asked_for_again(self):
+        may_speak = threading.Event()
+
+        def speak(sock):
+            peer.received.append(sock)
+            if may_speak.wait(DEADLINE):
+                sock.sendall(b"hello")
+                sock.recv(1)
+
+        with Peer(speak, ("0.0.0.0", 0)) as peer:
+            plan = ["--banner", "-p", str(peer.port), "127.0.0.1-20",
+                    "--resume", self.path]
+            out = self.cut_banners(plan, peer)
+            self.assertFalse(self.state()["finished"])
+            self.assertIn("    stopped while banners were awaited; the same "
+                          "command goes on\n", out)
+            may_speak.set()
+            found, summary = self.json(*plan)
+        self.assertEqual([o["banner"] for o in found], ["hello"] * 20)
+        self.assertEqual((summary["open"], summary["finished"]), (20, True))
 
     def test_another_scan_is_refused(self):
         hosts = self.file("hosts", "127.0.0.1")
@@ -502,11 +615,16 @@ class Resume(Case):
         self.assertEqual(scan(*self.plan, "-p", "1-5").returncode, 0)
         good = pathlib.Path(self.path).read_text()
         state = json.loads(good)
+        one = {"at": "127.0.0.1:1", "place": 0, "state": "open",
+               "reason": "connected", "rtt_ns": 1}
         for bad in ("", "{}", "[]", "hello", "null", good[:-10],
                     json.dumps({**state, "cleat_scan": 2}),
                     json.dumps({**state, "mark": 3}),
                     json.dumps({**state, "found": [{}]}),
                     json.dumps({**state, "found": 7}),
+                    *[json.dumps({**state, "found": [{**one, "banner": b}]})
+                      for b in ("\\", r"\x", r"\x0", r"\xg0", r"\n",
+                                "x" * 257)],
                     json.dumps({**state, "silenced": 7}),
                     json.dumps({**state, "silenced": [{}]})):
             pathlib.Path(self.path).write_text(bad)
@@ -572,6 +690,36 @@ class Ends(Case):
             p.signal(signal.SIGINT)
             self.assertEqual(p.wait(), 0)
             self.assertEqual(counts_of(p.out), (49, 49, 0, 0))
+
+    def stuck(self):
+        """A scan that is done and printing, to a reader who does not read."""
+        path = self.dir / "state"
+        p = self.enterContext(subprocess.Popen(
+            [tool(), "scan", "--closed", "-p", "1-3000", "127.0.0.1",
+             "--resume", str(path)], stdout=subprocess.PIPE, text=True))
+        self.addCleanup(p.kill)
+        wait_until(lambda: path.exists() and '"finished":true' in
+                   path.read_text(), "the scan to end")
+        return p
+
+    def test_a_signal_at_the_end_does_not_cut_what_it_prints(self):
+        p = self.stuck()
+        p.send_signal(signal.SIGINT)
+        out, _ = p.communicate(timeout=DEADLINE)
+        self.assertEqual(p.returncode, 130)
+        self.assertEqual(len(table_of(out)), 3000)
+        self.assertEqual(counts_of(out), (3000, 0, 3000, 0))
+        self.assertNotIn("stopped", out)
+
+    def test_the_second_signal_at_the_end_does(self):
+        p = self.stuck()
+        p.send_signal(signal.SIGINT)
+        status = pathlib.Path(f"/proc/{p.pid}/status")
+        wait_until(lambda: not int(re.search(
+            r"SigCgt:\s+(\w+)", status.read_text())[1], 16)
+            & 1 << signal.SIGINT - 1, "the first to be there")
+        p.send_signal(signal.SIGINT)
+        self.assertEqual(p.wait(DEADLINE), -signal.SIGINT)
 
     def test_a_reader_that_has_gone_ends_it(self):
         for args in [], ["--json"]:

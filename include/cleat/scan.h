@@ -138,9 +138,13 @@ struct cleat_scan_progress {
 	struct cleat_scan_count marked;
 	uint64_t seed; /* of the order */
 	uint64_t sent; /* attempts, each a packet at least */
-	uint64_t hosts; /* addresses in all */
-	uint64_t hosts_answered; /* anything; as far as is remembered */
-	uint64_t hosts_silenced; /* answered, and then no more; see below */
+	uint64_t hosts; /* addresses that have a port in this share */
+	/* Of these, from the start on, those that answered anything;
+	 * UINT64_MAX: there are too many to tell, more than 2^26. */
+	uint64_t hosts_answered;
+	/* At the end: answered, and then no more; see below.  As far as is
+	 * remembered, which is of 32768 hosts. */
+	uint64_t hosts_silenced;
 	/* How often it waited for lack of something here: descriptors, ports to
 	 * connect from, buffers. */
 	uint64_t shortages;

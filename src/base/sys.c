@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -220,6 +221,18 @@ unsigned sys_fd_limit(void)
 
 	(void)getrlimit(RLIMIT_NOFILE, &r); /* cannot fail */
 	return r.rlim_cur < UINT32_MAX ? (unsigned)r.rlim_cur : UINT32_MAX;
+}
+
+int sys_thread(pthread_t *thread, void *(*fn)(void *), void *arg)
+{
+	sigset_t all, before;
+	int err;
+
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
+	err = pthread_create(thread, NULL, fn, arg);
+	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return -err;
 }
 
 /* So few bytes come whole, once the kernel has any, which is soon after it

@@ -6,6 +6,7 @@
 #define CLEAT_BASE_SYS_H
 
 #include <poll.h>
+#include <pthread.h>
 #include <stddef.h>
 #include <sys/socket.h>
 #include <sys/types.h>
@@ -59,6 +60,10 @@ ssize_t sys_getdents(int fd, void *buf, size_t len);
 /* What this process may use: CPUs, and descriptors, whose numbers are below. */
 unsigned sys_cores(void);
 unsigned sys_fd_limit(void);
+
+/* A thread, to be joined, that no signal is sent to: those are for the
+ * program's own.  Returns 0, or -EAGAIN. */
+int sys_thread(pthread_t *thread, void *(*fn)(void *), void *arg);
 
 /* LEN random bytes, at most 256. */
 void sys_random(void *buf, size_t len);

@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -216,19 +215,6 @@ static void *walker_main(void *arg)
 	return NULL;
 }
 
-/* Signals are for the program's own threads. */
-static bool walker_start(struct walker *w)
-{
-	sigset_t all, before;
-	int err;
-
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
-	err = pthread_create(&w->thread, NULL, walker_main, w);
-	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-	return err == 0;
-}
-
 static int pids_read(struct walk *walk, struct listing *l)
 {
 	const char *name;
@@ -258,7 +244,7 @@ static int walk_all(struct walk *walk, struct walker *w)
 	if (err < 0)
 		return err;
 	while (started < WALKERS && walk->n_pids > FEW_PIDS &&
-	       walker_start(&w[started]))
+	       sys_thread(&w[started].thread, walker_main, &w[started]) == 0)
 		started++;
 	(void)walker_main(&w[0]);
 	for (size_t i = 1; i < started; i++)

@@ -2,7 +2,6 @@
 #include "scan/banner.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 
 #include <cleat/chan.h>
@@ -10,6 +9,7 @@
 #include <cleat/fiber.h>
 
 #include "base/error.h"
+#include "base/sys.h"
 #include "base/time.h"
 
 enum {
@@ -36,11 +36,18 @@ struct cleat__banners {
 	pthread_t thread;
 };
 
+/* Whoever was cut short is asked again when the scan goes on. */
 static void tell(struct cleat__banners *b, const struct open_port *o,
 		 const char *banner, size_t len)
 {
-	cleat__job_tell(b->job, o->place, &o->at, &o->verdict,
-			len > 0 ? banner : NULL, len);
+	if (len == 0)
+		banner = NULL;
+	if (atomic_load(&b->job->stop))
+		cleat__job_tell_part(b->job, o->place, &o->at, &o->verdict,
+				     banner, len);
+	else
+		cleat__job_tell(b->job, o->place, &o->at, &o->verdict, banner,
+				len);
 }
 
 /* What comes first, and what follows at once. */
@@ -118,19 +125,6 @@ static void *run(void *arg)
 	return NULL;
 }
 
-/* Signals are for the program's own threads. */
-static int start(struct cleat__banners *b)
-{
-	sigset_t all, before;
-	int err;
-
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
-	err = pthread_create(&b->thread, NULL, run, b);
-	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-	return -err;
-}
-
 int cleat__banners_new(struct cleat__banners **ret, struct cleat__job *j)
 {
 	struct cleat__banners *b = calloc(1, sizeof(*b));
@@ -140,7 +134,7 @@ int cleat__banners_new(struct cleat__banners **ret, struct cleat__job *j)
 
 	if (err == 0) {
 		b->job = j;
-		err = start(b);
+		err = sys_thread(&b->thread, run, b);
 	}
 	if (err < 0) {
 		if (b)

@@ -16,6 +16,7 @@ struct cleat__probe {
 	bool is_spent; /* its socket is of no use to another probe */
 	int fd; /* -1: none */
 	cleat_time first; /* when it was first sent */
+	cleat_time since; /* when the first of these attempts was */
 	cleat_time lost; /* when the attempt before this one was */
 	cleat_time sent; /* when this one was */
 	cleat_time until; /* when this attempt is given up */
@@ -40,6 +41,9 @@ struct cleat__engine {
 	 * 0. */
 	int (*look)(struct cleat__probe *p, const struct cleat_sockaddr *at,
 		    struct cleat__verdict *v);
+	bool is_limited; /* refusals are ICMP errors, of which a host sends but
+			  * so many a second (RFC 1812 section 4.3.2.8, RFC
+			  * 4443 section 2.4) */
 };
 
 extern const struct cleat__engine cleat__engine_connect;
@@ -59,5 +63,10 @@ int cleat__icmp_verdict(int fd, struct cleat__verdict *v);
  * FAMILY (AF_INET, AF_INET6).
  */
 const char *cleat__icmp_name(int family, unsigned type, unsigned code);
+
+/* cleat__icmp_own_reason - the same of one that this machine made itself: "no
+ * answer to ARP".
+ */
+const char *cleat__icmp_own_reason(int family, unsigned type, unsigned code);
 
 #endif

@@ -130,6 +130,24 @@ void cleat__host_heard(struct cleat__host *h, cleat_time sent)
 	h->silence = 0;
 }
 
+/* Attempts in vain.  Chance hardly makes as many of late, for that half of all
+ * would have to be lost.
+ */
+#define LIMITED 1.5
+#define UNLIMITED 0.125
+
+void cleat__host_learn(struct cleat__host *h, unsigned lost, cleat_time now)
+{
+	const bool was = h->is_limited;
+
+	h->vain += (lost - h->vain) / 8;
+	if (h->vain >= LIMITED)
+		h->limited = now;
+	h->is_limited = h->vain >= (was ? UNLIMITED : LIMITED);
+	if (h->is_limited != was)
+		h->turned = now;
+}
+
 void cleat__host_unheard(struct cleat__host *h, cleat_time sent)
 {
 	h->unanswered++;

@@ -35,6 +35,10 @@ struct cleat__host {
 	uint64_t answered, unanswered, silence;
 	cleat_time heard;
 	struct cleat__loss loss;
+	double vain; /* attempts in vain before an answer, of late */
+	bool is_limited; /* see cleat__host_learn() */
+	cleat_time turned; /* when that changed */
+	cleat_time limited; /* when an answer last said so */
 };
 
 /* A cache of sets: an address has one of a few places. */
@@ -87,6 +91,14 @@ void cleat__host_at(const struct cleat__host *h, uint16_t port,
  */
 void cleat__host_heard(struct cleat__host *h, cleat_time sent);
 void cleat__host_unheard(struct cleat__host *h, cleat_time sent);
+
+/* cleat__host_learn - a port has answered NOW; so many attempts were LOST before.
+ *
+ * That makes out hosts which give but so many answers in a second, whatever they
+ * are asked: of late they answer to later attempts alone.  What is silent then
+ * need not be, for it may have been others' turn.
+ */
+void cleat__host_learn(struct cleat__host *h, unsigned lost, cleat_time now);
 
 /* cleat__host_is_silenced - it answered at first, and then no more. */
 bool cleat__host_is_silenced(const struct cleat__host *h);

@@ -177,13 +177,15 @@ static bool is_of_length(const struct error *e)
 	return e->what.ee_type == ICMP6_PACKET_TOO_BIG;
 }
 
-static const char *own_reason(const struct error *e)
+const char *cleat__icmp_own_reason(int family, unsigned type, unsigned code)
 {
-	if (!is_unreachable(e, ICMP_UNREACH_HOST, ICMP6_DST_UNREACH_ADDR))
-		return "forbidden by this machine";
-	return e->what.ee_origin == SO_EE_ORIGIN_ICMP
-		       ? "no answer to ARP"
-		       : "no answer to neighbor discovery";
+	if (family == AF_INET)
+		return type == ICMP_DEST_UNREACH && code == ICMP_UNREACH_HOST
+			       ? "no answer to ARP"
+			       : "forbidden by this machine";
+	return type == ICMP6_DST_UNREACH && code == ICMP6_DST_UNREACH_ADDR
+		       ? "no answer to neighbor discovery"
+		       : "forbidden by this machine";
 }
 
 static void judge(const struct error *e, struct cleat__verdict *v)
@@ -200,7 +202,8 @@ static void judge(const struct error *e, struct cleat__verdict *v)
 		if (is_port)
 			v->state = CLEAT_PORT_CLOSED;
 	} else if (e->from.len > 0 && is_own(e->from)) {
-		v->reason = own_reason(e);
+		v->reason = cleat__icmp_own_reason(family, e->what.ee_type,
+						   e->what.ee_code);
 		v->rtt = -1;
 	} else if (is_port) {
 		v->reason = "ICMP port unreachable, from elsewhere";

@@ -32,13 +32,25 @@ static bool is_wanted(const struct cleat__job *j, enum cleat_port_state state)
 	return j->opt->found && states & 1u << state;
 }
 
-void cleat__job_tell(struct cleat__job *j, uint64_t place,
-		     const struct cleat_sockaddr *at,
-		     const struct cleat__verdict *v, const char *banner,
-		     size_t len)
+static void note_host(struct cleat__job *j, const struct cleat_sockaddr *at,
+		      const struct cleat__verdict *v)
+{
+	uint64_t host;
+
+	if ((v->state == CLEAT_PORT_OPEN || v->state == CLEAT_PORT_CLOSED ||
+	     v->rtt >= 0) &&
+	    cleat__plan_host(&j->plan, at, &host))
+		cleat__census_add(&j->answered, host);
+}
+
+void cleat__job_tell_part(struct cleat__job *j, uint64_t place,
+			  const struct cleat_sockaddr *at,
+			  const struct cleat__verdict *v, const char *banner,
+			  size_t len)
 {
 	const enum cleat_port_state state = name_for(j, v);
 
+	note_host(j, at, v);
 	if (is_wanted(j, state)) {
 		const struct cleat_scan_result r = {
 			.host = cleat__plan_name(&j->plan, at),
@@ -55,8 +67,16 @@ void cleat__job_tell(struct cleat__job *j, uint64_t place,
 		j->opt->found(j->opt->arg, &r);
 		(void)pthread_mutex_unlock(&j->found_lock);
 	}
-	/* Last, so that what is behind the mark has been told of. */
-	cleat__ledger_settle(&j->ledger, place, v->state);
+	cleat__ledger_count(&j->ledger, place, v->state);
+}
+
+void cleat__job_tell(struct cleat__job *j, uint64_t place,
+		     const struct cleat_sockaddr *at,
+		     const struct cleat__verdict *v, const char *banner,
+		     size_t len)
+{
+	cleat__job_tell_part(j, place, at, v, banner, len);
+	cleat__ledger_settle(&j->ledger, place);
 }
 
 void cleat__job_settle(struct cleat__job *j, uint64_t place,

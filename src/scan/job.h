@@ -9,6 +9,7 @@
 
 #include <cleat/scan.h>
 
+#include "scan/census.h"
 #include "scan/ledger.h"
 #include "scan/plan.h"
 
@@ -19,10 +20,12 @@ struct cleat__job {
 	const struct cleat_scan_options *opt;
 	struct cleat__plan plan;
 	struct cleat__ledger ledger;
+	struct cleat__census answered;
 	struct cleat__banners *banners; /* NULL: not asked for */
 	pthread_mutex_t found_lock; /* one call of opt->found at a time */
 	cleat_time started;
 	unsigned threads;
+	atomic_uint able; /* of these, as far as is known */
 	atomic_bool stop; /* no more attempts; return soon */
 	_Atomic uint64_t sent, shortages;
 	atomic_uint in_flight;
@@ -44,11 +47,17 @@ void cleat__job_settle(struct cleat__job *j, uint64_t place,
 		       const struct cleat__verdict *v);
 
 /* cleat__job_tell - the same with a banner, of LEN bytes; BANNER may be NULL.
+ * cleat__job_tell_part - and there was more to be said: whoever goes on with
+ * this scan asks again.
  */
 void cleat__job_tell(struct cleat__job *j, uint64_t place,
 		     const struct cleat_sockaddr *at,
 		     const struct cleat__verdict *v, const char *banner,
 		     size_t len);
+void cleat__job_tell_part(struct cleat__job *j, uint64_t place,
+			  const struct cleat_sockaddr *at,
+			  const struct cleat__verdict *v, const char *banner,
+			  size_t len);
 
 /* How a thread of the scan works: until all places are taken and those that it
  * took are settled, or j->stop.  HOSTS is its own, and read when the thread has

@@ -64,7 +64,9 @@ static void add(struct cleat_scan_count *c, uint32_t counts)
 
 static uint64_t all_of(const struct cleat__ledger *l, uint64_t n)
 {
-	return UINT64_MAX >> (CLEAT__BLOCK - places_of(l, n));
+	const unsigned places = places_of(l, n);
+
+	return places < CLEAT__BLOCK ? (UINT64_C(1) << places) - 1 : UINT64_MAX;
 }
 
 /* Leave behind what is done. */
@@ -83,16 +85,25 @@ static void advance(struct cleat__ledger *l)
 	(void)pthread_mutex_unlock(&l->lock);
 }
 
-void cleat__ledger_settle(struct cleat__ledger *l, uint64_t place,
-			  enum cleat_port_state state)
+static uint64_t number_of(const struct cleat__ledger *l, uint64_t place)
 {
-	const uint64_t n = (place - l->start) / CLEAT__BLOCK;
-	const uint64_t bit = UINT64_C(1) << (place - l->start) % CLEAT__BLOCK;
-	struct cleat__block *b = block(l, n);
+	return (place - l->start) / CLEAT__BLOCK;
+}
 
-	/* Counted first: once it is settled, the block may be gone. */
-	(void)atomic_fetch_add(&b->counts, UINT32_C(1) << 8 * state);
-	if ((atomic_fetch_or(&b->settled, bit) | bit) == all_of(l, n))
+void cleat__ledger_count(struct cleat__ledger *l, uint64_t place,
+			 enum cleat_port_state state)
+{
+	(void)atomic_fetch_add(&block(l, number_of(l, place))->counts,
+			       UINT32_C(1) << 8 * state);
+}
+
+void cleat__ledger_settle(struct cleat__ledger *l, uint64_t place)
+{
+	const uint64_t n = number_of(l, place);
+	const uint64_t bit = UINT64_C(1) << (place - l->start) % CLEAT__BLOCK;
+
+	/* With the last of them the block may be gone. */
+	if ((atomic_fetch_or(&block(l, n)->settled, bit) | bit) == all_of(l, n))
 		advance(l);
 }
 

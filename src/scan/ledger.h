@@ -43,9 +43,12 @@ void cleat__ledger_done(struct cleat__ledger *l);
  */
 unsigned cleat__ledger_take(struct cleat__ledger *l, uint64_t *first);
 
-/* cleat__ledger_settle - PLACE, which was taken, is STATE; said once. */
-void cleat__ledger_settle(struct cleat__ledger *l, uint64_t place,
-			  enum cleat_port_state state);
+/* cleat__ledger_count - PLACE, which was taken, is STATE; said once.
+ * cleat__ledger_settle - and there is no more to say of it.
+ */
+void cleat__ledger_count(struct cleat__ledger *l, uint64_t place,
+			 enum cleat_port_state state);
+void cleat__ledger_settle(struct cleat__ledger *l, uint64_t place);
 
 /* cleat__ledger_read - the mark, what lies before it, and what is done. */
 void cleat__ledger_read(struct cleat__ledger *l, struct cleat_scan_progress *p);

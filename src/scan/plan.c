@@ -192,7 +192,13 @@ void cleat__plan_at(const struct cleat__plan *p, uint64_t place,
 		set_ip6(at, &r->first, low, port);
 }
 
-static bool find_host(const struct cleat__plan *p,
+/* Of fewer ports than shards an address has one or none in a share. */
+uint64_t cleat__plan_hosts(const struct cleat__plan *p)
+{
+	return p->n_ports < p->shards ? p->total : p->hosts;
+}
+
+bool cleat__plan_host(const struct cleat__plan *p,
 		      const struct cleat_sockaddr *at, uint64_t *host)
 {
 	const struct cleat__range *r = p->ranges;
@@ -231,7 +237,7 @@ bool cleat__plan_place(const struct cleat__plan *p,
 {
 	uint64_t host, port, number;
 
-	if (!find_host(p, at, &host) ||
+	if (!cleat__plan_host(p, at, &host) ||
 	    !find_port(p, cleat_sockaddr_port(at), &port))
 		return false;
 	number = host * p->n_ports + port;

@@ -46,6 +46,15 @@ void cleat__plan_at(const struct cleat__plan *p, uint64_t place,
 bool cleat__plan_place(const struct cleat__plan *p,
 		       const struct cleat_sockaddr *at, uint64_t *place);
 
+/* cleat__plan_host - the number of AT's address, which does not depend on its
+ * port, nor on the shard; false if it is not in the plan.
+ */
+bool cleat__plan_host(const struct cleat__plan *p,
+		      const struct cleat_sockaddr *at, uint64_t *host);
+
+/* cleat__plan_hosts - how many addresses have a port in this share. */
+uint64_t cleat__plan_hosts(const struct cleat__plan *p);
+
 /* cleat__plan_name - what AT was added as, if that was a name; else NULL. */
 const char *cleat__plan_name(const struct cleat__plan *p,
 			     const struct cleat_sockaddr *at);

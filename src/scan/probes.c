@@ -25,6 +25,7 @@ enum {
 	HOST_FIRST = 64,
 	HOST_SILENT = 1000, /* up to which silence lets a host's window grow */
 	ALL_FIRST = 1024,
+	ATTEMPTS_ALONE = 5, /* when nothing else is asked of a host */
 	FDS_SPARED = 64, /* for the rest of the process */
 };
 
@@ -133,9 +134,10 @@ static struct cleat__probe *begin(struct prober *q)
 
 /* Hosts. */
 
+/* One that answers but so many is asked for one at a time. */
 static bool host_may_send(const struct cleat__host *h)
 {
-	return h->in_flight < h->window.size;
+	return h->in_flight < (h->is_limited ? 1 : h->window.size);
 }
 
 static void make_ready(struct prober *q, struct cleat__host *h)
@@ -234,7 +236,10 @@ static void heard(struct prober *q, const struct cleat__probe *p)
 	cleat__rtt_add(&h->rtt, q->now - p->sent);
 	cleat__host_heard(h, p->first);
 	cleat__loss_add(&h->loss, lost);
-	cleat__loss_add(&q->loss, lost);
+	if (q->engine->is_limited)
+		cleat__host_learn(h, lost, q->now);
+	if (!h->is_limited) /* which says nothing of others */
+		cleat__loss_add(&q->loss, lost);
 	if (lost == 0) {
 		cleat__window_grow(&h->window);
 		cleat__window_grow(&q->window);
@@ -274,10 +279,23 @@ static void answered(struct prober *q, struct cleat__probe *p,
 
 static unsigned attempts_of(const struct prober *q, const struct cleat__host *h)
 {
-	return q->job->opt->attempts > 0
-		       ? q->job->opt->attempts
-		       : cleat__attempts_for(&h->loss, &q->loss,
-					     q->job->plan.n_ports);
+	if (q->job->opt->attempts > 0)
+		return q->job->opt->attempts;
+	if (h->is_limited)
+		return ATTEMPTS_ALONE; /* what was lost was not by chance */
+	return cleat__attempts_for(&h->loss, &q->loss, q->job->plan.n_ports);
+}
+
+/* Whether P may have met with silence because others of its host, which gives
+ * but so many answers, were answered meanwhile.
+ */
+static bool is_doubtful(const struct prober *q, const struct cleat__probe *p)
+{
+	const struct cleat__host *h = p->host;
+	const bool was_alone = h->is_limited && p->since > h->turned;
+
+	return q->job->opt->attempts == 0 && h->limited > p->since &&
+	       !was_alone;
 }
 
 static void gave_up(struct prober *q, struct cleat__probe *p)
@@ -293,11 +311,16 @@ static void gave_up(struct prober *q, struct cleat__probe *p)
 	p->is_spent = false;
 	p->lost = p->sent;
 	p->attempt++;
-	if (h->window.size < HOST_SILENT)
+	if (h->window.size < HOST_SILENT && !h->is_limited)
 		cleat__window_grow(&h->window);
 	cleat__window_grow(&q->window);
+	if (is_doubtful(q, p))
+		p->attempt = 0;
 	if (p->attempt < attempts_of(q, h)) {
-		wait_last(q, p);
+		if (h->is_limited && p->attempt > 0)
+			wait_first(q, p);
+		else
+			wait_last(q, p);
 		return;
 	}
 	cleat__host_unheard(h, p->first);
@@ -338,7 +361,7 @@ static int64_t patience(const struct prober *q, const struct cleat__probe *p)
 		wait = longer(LONG_ENOUGH,
 			      cleat__rtt_timeout(&h->rtt, 1, most));
 	if (p->attempt + 2u == attempts_of(q, h))
-		wait = longer(wait, p->first + OUTAGE - p->sent);
+		wait = longer(wait, p->since + OUTAGE - p->sent);
 	return cleat__earlier(wait, most);
 }
 
@@ -354,13 +377,15 @@ static void fly(struct prober *q, struct cleat__probe *p)
 /* Returns 0, or negative if something lacks. */
 static int send_one(struct prober *q, struct cleat__probe *p)
 {
-	struct cleat__verdict v;
+	struct cleat__verdict v = { .rtt = -1 };
 	struct cleat_sockaddr at;
 	int rc = cleat__pool_take(&q->pool, p);
 
 	cleat__host_at(p->host, p->port, &at);
 	p->sent = q->now;
 	if (p->attempt == 0)
+		p->since = p->sent;
+	if (p->first == 0)
 		p->first = p->sent;
 	if (rc == 0)
 		rc = q->engine->send(p, &at, &v);
@@ -539,6 +564,8 @@ int cleat__work_probes(struct cleat__job *j, struct cleat__hosts *hosts)
 
 	if (err == 0)
 		err = probe_all(&q);
+	else if (atomic_fetch_sub(&j->able, 1) > 1)
+		err = 0; /* what lacks is enough for others, who do it all */
 	close_prober(&q);
 	return err;
 }

@@ -17,6 +17,7 @@ enum {
 	HOSTS_MOST = 32768, /* remembered by all threads together */
 	SHARE_LEAST = 1024, /* places that are worth another thread */
 	RATE_LEAST = 1000, /* a rate that is worth another */
+	FDS_LEAST = 64, /* descriptors for more than one */
 };
 
 #define TICK (100 * CLEAT_MSEC)
@@ -43,7 +44,7 @@ static unsigned choose_threads(const struct scan *s, uint64_t places)
 	const struct cleat_scan_options *opt = &s->opt;
 	unsigned n = opt->threads ? opt->threads : sys_cores();
 
-	if (opt->how == CLEAT_SCAN_SYN ||
+	if (opt->how == CLEAT_SCAN_SYN || sys_fd_limit() < FDS_LEAST ||
 	    (opt->rate > 0 && opt->rate < RATE_LEAST))
 		return 1;
 	if (opt->width > 0 && n > opt->width)
@@ -90,13 +91,14 @@ static int start_workers(struct scan *s)
 		err = cleat__hosts_init(&w->hosts, HOSTS_MOST / s->job.threads,
 					key);
 		if (err == 0)
-			err = -pthread_create(&w->thread, NULL, work, w);
+			err = sys_thread(&w->thread, work, w);
 		if (err == 0)
 			s->running++;
 		else
 			cleat__hosts_done(&w->hosts);
 	}
 	s->job.threads = s->running;
+	atomic_store(&s->job.able, s->running);
 	(void)pthread_mutex_unlock(&s->lock);
 	return s->job.threads > 0 ? 0 : err;
 }
@@ -126,7 +128,8 @@ static void read_progress(struct scan *s, struct cleat_scan_progress *p)
 	*p = (struct cleat_scan_progress){
 		.seed = s->opt.seed,
 		.sent = atomic_load(&j->sent),
-		.hosts = j->plan.hosts,
+		.hosts = cleat__plan_hosts(&j->plan),
+		.hosts_answered = cleat__census_count(&j->answered),
 		.shortages = atomic_load(&j->shortages),
 		.in_flight = atomic_load(&j->in_flight),
 		.elapsed_ns = cleat_now() - j->started,
@@ -175,10 +178,7 @@ static void sum_up_host(struct scan *s, unsigned i, const struct cleat__host *h,
 	const struct known k = ask_all(s, i, h);
 	struct cleat_sockaddr at;
 
-	if (!k.is_ours || k.answered == 0)
-		return;
-	p->hosts_answered++;
-	if (!k.is_silenced)
+	if (!k.is_ours || !k.is_silenced || k.answered == 0)
 		return;
 	p->hosts_silenced++;
 	cleat__host_at(h, 0, &at);
@@ -202,9 +202,6 @@ static void sum_up(struct scan *s, struct cleat_scan_progress *p)
 
 static int check_options(const struct cleat_scan_options *o)
 {
-	if (o->shards > 0 ? o->shard < 1 || o->shard > o->shards : o->shard > 0)
-		return cleat__fail(-EINVAL, "scan", NULL,
-				   "no such share; the first of N is 1/N");
 	if (o->banner_ns > 0 && o->how == CLEAT_SCAN_UDP)
 		return cleat__fail(-EINVAL, "scan", NULL,
 				   "a banner is for TCP; UDP services wait");
@@ -227,6 +224,8 @@ static int open_scan(struct scan *s, struct cleat_targets *t,
 		return cleat__fail(-EINVAL, "scan", NULL,
 				   "it starts behind its end");
 	err = cleat__ledger_init(&j->ledger, j->plan.total, s->opt.start);
+	if (err == 0)
+		err = cleat__census_init(&j->answered, j->plan.hosts);
 	if (err == 0 && s->opt.banner_ns > 0)
 		err = cleat__banners_new(&j->banners, j);
 	if (err < 0)
@@ -280,9 +279,11 @@ static int join_workers(struct scan *s)
 
 static const char *reason_of(const struct scan *s, int err)
 {
-	return err == -EPERM && s->opt.how == CLEAT_SCAN_SYN
-		       ? "a raw socket needs CAP_NET_RAW"
-		       : NULL;
+	if (err == -EPERM && s->opt.how == CLEAT_SCAN_SYN)
+		return "a raw socket needs CAP_NET_RAW";
+	if (err == -EADDRNOTAVAIL || err == -EADDRINUSE)
+		return "no port is left to send from";
+	return NULL;
 }
 
 static int run(struct scan *s)
@@ -304,6 +305,7 @@ static void close_scan(struct scan *s)
 		cleat__hosts_done(&s->workers[i].hosts);
 	free(s->workers);
 	cleat__ledger_done(&s->job.ledger);
+	cleat__census_done(&s->job.answered);
 	cleat__plan_done(&s->job.plan);
 	(void)pthread_cond_destroy(&s->ended);
 	(void)pthread_mutex_destroy(&s->lock);

@@ -251,4 +251,5 @@ const struct cleat__engine cleat__engine_udp = {
 	.open = open_socket,
 	.send = send_probe,
 	.look = look,
+	.is_limited = true,
 };
