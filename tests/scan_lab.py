@@ -70,13 +70,15 @@ def all_icmp_ports(version):
 HOSTS = {
     "plain": 1, "other": 2,
     "loss1": 11, "loss5": 15, "loss20": 20,
-    "late300": 30, "late1500": 31, "jitter": 32,
-    "rst-limited": 40, "icmp-limited": 41,
+    "late300": 30, "late1500": 31, "jitter": 32, "late1600": 33,
+    "late2500": 34,
+    "rst-limited": 40, "icmp-limited": 41, "rst-tight": 42,
     "quiet": 50,
 }
 LOSS = {"loss1": 1, "loss5": 5, "loss20": 20}
 # Seconds that an answer is held back: from, to.
-DELAYS = {"late300": (0.3, 0.3), "late1500": (1.5, 1.5), "jitter": (0.02, 0.6)}
+DELAYS = {"late300": (0.3, 0.3), "late1500": (1.5, 1.5), "jitter": (0.02, 0.6),
+          "late1600": (1.6, 1.6), "late2500": (2.5, 2.5)}
 BLOCK = "10.77.24.0/24"  # most of which drops all
 ALIVE = [f"10.77.24.{i}" for i in (1, 7, 64, 100, 101, 200, 254, 255)]
 PROHIBITED = "10.77.5.0/24"  # by a router, which is not the host
@@ -319,6 +321,8 @@ table inet lab {{
 		{loss_rules("saddr")}
 		ip saddr {address("rst-limited")} tcp flags & rst == rst \
 			limit rate over 100/second burst 20 packets drop
+		ip saddr {address("rst-tight")} tcp flags & rst == rst \
+			limit rate over 100/second burst 5 packets drop
 		ip saddr {address("icmp-limited")} icmp type \
 			destination-unreachable \
 			limit rate over 10/second burst 6 packets drop

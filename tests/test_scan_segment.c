@@ -258,6 +258,27 @@ static void icmp_says_why(void **state)
 	assert_int_equal(r.code, 13);
 }
 
+/* By whom the SYN was sent. */
+static void icmp_of_our_own(void **state)
+{
+	struct packet ip4 = packets[7], ip6 = packets[10];
+	struct cleat__reply r;
+
+	(void)state;
+	assert_true(parse(&r, &ip4, ip4.len));
+	assert_false(r.is_ours);
+	assert_true(parse(&r, &ip6, ip6.len));
+	assert_false(r.is_ours);
+	ip4.from = "192.0.2.1";
+	assert_true(parse(&r, &ip4, ip4.len));
+	assert_true(r.is_ours);
+	assert_false(r.is_own);
+	ip6.from = "2001:db8::1";
+	assert_true(parse(&r, &ip6, ip6.len));
+	assert_true(r.is_ours);
+	assert_false(r.is_own);
+}
+
 static void cut_short(void **state)
 {
 	struct cleat__reply r;
@@ -315,6 +336,7 @@ int main(void)
 		cmocka_unit_test(seq_has_no_zone),
 		cmocka_unit_test(replies),
 		cmocka_unit_test(icmp_says_why),
+		cmocka_unit_test(icmp_of_our_own),
 		cmocka_unit_test(cut_short),
 		cmocka_unit_test(zone),
 		cmocka_unit_test(there_and_back),

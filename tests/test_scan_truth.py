@@ -9,8 +9,8 @@ import own_network
 from scan_lab import (
     ALIVE, BLOCK, CLOSED, CLOSED_PORTS, DROPPED, FILTERED, LINK, LONG, OPEN,
     OPEN_PORTS, OURS, PROHIBITED, RESET, SILENT, THEIRS, Cleat, Nmap, address,
-    all_icmp_ports, at_once, differences, do, icmp_ports, open_lab, ranges,
-    tcp_truth, udp_truth)
+    all_icmp_ports, at_once, differences, do, icmp_ports, listeners, open_lab,
+    ranges, tcp_truth, udp_truth)
 
 CONNECT, SYN, UDP = (), ("--syn",), ("-u",)
 lab = None
@@ -92,6 +92,12 @@ class Verdicts(Case):
             else:
                 self.assertTrue(0 <= r["rtt_us"] < 5e6, r)
 
+    def test_round_trips_of_raw_sockets(self):
+        """Of ports that are asked together it is not known of each."""
+        found = self.scan(tcp_truth(), *SYN)
+        self.assertIn(None, [r["rtt_us"] for r in found.results
+                             if r["state"] == OPEN])
+
     @needs_nmap
     def test_nmap_agrees(self):
         """Who made the lab may err too."""
@@ -140,6 +146,19 @@ class Late(Case):
             for name in ("late300", "late1500", "jitter")
             for engine in (CONNECT, SYN) for version in (4, 6)])
 
+    def test_beside_hosts_that_answer_at_once(self):
+        """How long is waited depends on the host, not on its company."""
+        truth = {port: state for port, state in some(tcp_truth(), 20).items()
+                 if state != FILTERED}
+        hosts = [address(name) for name in ("late1600", "late2500", "plain")]
+        for found in at_once(*[
+                lambda engine=engine: Cleat(*engine, "-p", ranges(truth),
+                                            *hosts)
+                for engine in (CONNECT, SYN)]):
+            for host in hosts:
+                with self.subTest(found.said, host=host):
+                    self.assert_true(found, truth, host)
+
     def test_round_trip(self):
         for engine in CONNECT, SYN:
             with self.subTest(engine):
@@ -172,6 +191,14 @@ class Limited(Case):
                  if state != FILTERED}
         for engine in CONNECT, SYN:
             self.scan(truth, *engine, host="rst-limited")
+
+    def test_rst_hardly_at_once(self):
+        """Of those that are sent together no more than five are answered."""
+        truth = {port: state for port, state in tcp_truth().items()
+                 if state == CLOSED or port in OPEN_PORTS[:5]}
+        truth |= dict.fromkeys(range(2200, 2390), CLOSED)
+        truth |= dict.fromkeys(DROPPED[:5], FILTERED)
+        self.scan(truth, *SYN, host="rst-tight")
 
     def test_icmp(self):
         self.scan_all(*[(some(tcp_truth(), 10), engine, "icmp-limited", 4)
@@ -219,12 +246,12 @@ class Limited(Case):
 class Ways(Case):
     """Of those who are not there, and of those that nothing leads to."""
 
-    def scan_places(self, truth, *targets, engines=(CONNECT, SYN)):
+    def scan_places(self, truth, *targets, engines=(CONNECT, SYN), prefix=()):
         """TRUTH is {(address, port): state}."""
         ports = ranges({port for _, port in truth})
         for engine in engines:
             with self.subTest(engine):
-                found = Cleat(*engine, "-p", ports, *targets)
+                found = Cleat(*engine, "-p", ports, *targets, prefix=prefix)
                 self.assertEqual(differences(found.states(), truth), [],
                                  found.said)
 
@@ -248,6 +275,49 @@ class Ways(Case):
         truth |= {(at, 2000): CLOSED for at in (OURS, THEIRS)}
         truth |= {(OURS, 1000): CLOSED, (THEIRS, 1000): OPEN}
         self.scan_places(truth, LINK)
+
+    def test_nobody_on_the_link(self):
+        """That is this machine's word, and takes no time on the way."""
+        for at, said in ((OURS[:-1] + "4", "no answer to ARP"),
+                         ("fd77:ff::4", "no answer to neighbor discovery")):
+            for engine in CONNECT, SYN:
+                with self.subTest(engine, at=at):
+                    found = Cleat(*engine, "-p", "1000", at)
+                    self.assertEqual(found.reasons(at), {1000: said})
+                    self.assertIsNone(found.results[0]["rtt_us"])
+
+    def test_the_source_that_the_route_names(self):
+        """An address of lo, although each link has but one of its own."""
+        ours, at = "192.168.77.1", "10.66.0.1"
+        with (listeners(own=True) as us,
+              listeners([1000], host=at, own=True) as them):
+            us.ip(f"""
+link add out type veth peer name in netns {them.pid}
+link set lo up
+link set out up
+addr add 10.55.0.1/30 dev out
+addr add {ours}/32 dev lo
+""")
+            them.ip(f"""
+link set lo up
+link set in up
+addr add 10.55.0.2/30 dev in
+addr add {at}/32 dev lo
+route add {ours}/32 via 10.55.0.1
+""")
+            us.ip(f"route add {at}/32 via 10.55.0.2 src {ours}\n")
+            them.do("nft", "-f", "-", input=f"""
+table inet picky {{
+	chain in {{
+		type filter hook input priority 0;
+		ip saddr 10.55.0.1 drop
+	}}
+}}
+""")
+            them.begin()
+            self.scan_places(
+                {(at, 1000): OPEN, (at, 2000): CLOSED}, at,
+                prefix=["nsenter", f"--net=/proc/{us.pid}/ns/net"])
 
     def test_a_router_forbids(self):
         at = PROHIBITED.replace("0/24", "9")

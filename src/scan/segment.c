@@ -261,6 +261,9 @@ static bool parse_quote(struct cleat__reply *r, uint16_t *to,
 	return true;
 }
 
+/* To ourselves the kernel sends from the address that it sends to: an error
+ * from the source of the SYN is this machine's own.
+ */
 static bool parse_icmp4(struct cleat__reply *r,
 			const struct cleat_sockaddr *from, const uint8_t *data,
 			size_t len)
@@ -281,6 +284,7 @@ static bool parse_icmp4(struct cleat__reply *r,
 		return false;
 	set_to4(r, ip.ip_dst, port);
 	r->is_own = ip.ip_dst.s_addr == from->in.sin_addr.s_addr;
+	r->is_ours = ip.ip_src.s_addr == from->in.sin_addr.s_addr;
 	return true;
 }
 
@@ -304,6 +308,8 @@ static bool parse_icmp6(struct cleat__reply *r,
 	set_to6(r, &ip.ip6_dst, port, from);
 	r->is_own = memcmp(&ip.ip6_dst, &from->in6.sin6_addr,
 			   sizeof(ip.ip6_dst)) == 0;
+	r->is_ours = memcmp(&ip.ip6_src, &from->in6.sin6_addr,
+			    sizeof(ip.ip6_src)) == 0;
 	return true;
 }
 

@@ -48,6 +48,7 @@ struct cleat__reply {
 	uint16_t port; /* where from, in network order */
 	uint32_t seq; /* of that SYN */
 	bool is_own; /* of ICMP: TO itself says so, no router */
+	bool is_ours; /* of ICMP: this machine says so */
 	uint8_t type, code; /* of ICMP */
 };
 

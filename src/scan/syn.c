@@ -19,20 +19,23 @@ enum {
 	/* Without a rate so many a second may always be sent: loss that is no
 	 * congestion shall not make it crawl. */
 	RATE_LEAST = 1000,
+	RATE_SLOWEST = 5, /* of limited hosts */
 	IN_FLIGHT_MOST = 1 << 20,
 };
 
 #define MOST_WAIT (4 * CLEAT_SEC)
 
-/* Silence is not final before: there are hosts farther away than others. */
+/* Silence is not final before: there are outages. */
 #define LAST_WAIT CLEAT_SEC
+
+#define SLOT (INT64_C(1) << 22) /* ns; all of them are more than MOST_WAIT */
+#define FIRST_LOOK (100 * CLEAT_MSEC) /* no timeout is shorter but a user's */
 
 #define TICK (50 * CLEAT_MSEC) /* at most between two looks at j->stop */
 #define BURST (10 * CLEAT_MSEC) /* of the rate at once, at most */
 #define DROPS_EVERY (10 * CLEAT_MSEC)
 #define RENEW_EVERY (10 * CLEAT_SEC)
-
-#define LOSS_BY_CHANCE 0.5 /* at most */
+#define ASLEEP (20 * CLEAT_USEC) /* whoever waits longer was */
 
 static unsigned count(uint64_t bits)
 {
@@ -88,89 +91,158 @@ static unsigned tries_least(const struct cleat__syn *s)
 					 : CLEAT__ATTEMPTS;
 }
 
-/* Give up those places of G that have been tried often enough. */
-static void sort_out(struct cleat__syn *s, struct cleat__group *g)
+/* Waiting. */
+
+static int64_t slot_of(cleat_time at)
 {
+	return at / SLOT;
+}
+
+/* To look at G at AT, or a little later; or earlier, if that is far away. */
+static void look_at(struct cleat__syn *s, struct cleat__group *g, cleat_time at)
+{
+	int64_t slot = slot_of(at) + 1;
+
+	if (slot <= s->turned)
+		slot = s->turned + 1;
+	if (slot >= s->turned + CLEAT__SYN_SLOTS)
+		slot = s->turned + CLEAT__SYN_SLOTS - 1;
+	append(s, &s->wheel[slot % CLEAT__SYN_SLOTS], g);
+}
+
+/* How long the attempt of G that is under way waits for H.  Of one that has
+ * answered: to double the wait again and again helps against congestion, not
+ * against loss by chance.
+ */
+static int64_t patience(const struct cleat__syn *s,
+			const struct cleat__group *g,
+			const struct cleat__host *h)
+{
+	static const struct cleat__rtt unknown;
+	const struct cleat__rtt *rtt = h ? &h->rtt : &unknown;
+	int64_t wait = cleat__rtt_timeout(rtt, g->attempt, s->most);
+	int64_t enough = cleat__rtt_timeout(rtt, 1, s->most);
+
+	if (enough < LAST_WAIT)
+		enough = LAST_WAIT;
+	if (h && h->rtt.smoothed > 0)
+		wait = cleat__earlier(wait, enough);
+	if (g->attempt + 1 >= tries_least(s) && wait < LAST_WAIT)
+		wait = LAST_WAIT;
+	return cleat__earlier(wait, s->most);
+}
+
+/* What is in flight for so long is lost, or never answered. */
+static void land(struct cleat__syn *s, struct cleat__group *g)
+{
+	const unsigned n = count(g->flying & g->left);
+
+	for (unsigned i = 0; i < n; i++)
+		cleat__window_grow(&s->window);
+	s->in_flight -= n;
+	g->flying = 0;
+}
+
+static uint64_t lowest(uint64_t bits)
+{
+	return bits & -bits;
+}
+
+static struct cleat__host *host_of(const struct cleat__syn *s,
+				   const struct cleat__group *g, uint64_t bit,
+				   struct cleat_sockaddr *at)
+{
+	cleat__plan_at(&s->job->plan, g->first + (unsigned)__builtin_ctzll(bit),
+		       at);
+	return cleat__hosts_find(s->hosts, at);
+}
+
+/* How much longer to wait for G at least; 0: it need not wait any more. */
+static int64_t wait_for(const struct cleat__syn *s,
+			const struct cleat__group *g)
+{
+	const int64_t passed = s->now - g->sent;
+
+	for (uint64_t left = g->left; left != 0; left &= left - 1) {
+		struct cleat_sockaddr at;
+		const int64_t wait =
+			patience(s, g, host_of(s, g, lowest(left), &at));
+
+		if (wait > passed)
+			return wait - passed;
+	}
+	return 0;
+}
+
+/* Whether the silence of H's place says nothing: while others of its retries
+ * were answered, this one may have had no turn.
+ */
+static bool is_doubtful(const struct cleat__group *g,
+			const struct cleat__host *h)
+{
+	return cleat__syn_is_limited(h) && h->window.cut + LAST_WAIT > g->sent;
+}
+
+/* All places of G have been waited for. */
+static void end_attempt(struct cleat__syn *s, struct cleat__group *g)
+{
+	bool is_slow = false;
+
 	for (uint64_t left = g->left; left != 0; left &= left - 1) {
 		const uint64_t place =
 			g->first + (unsigned)__builtin_ctzll(left);
 		struct cleat_sockaddr at;
-		struct cleat__host *h;
+		struct cleat__host *const h = host_of(s, g, lowest(left), &at);
 
-		cleat__plan_at(&s->job->plan, place, &at);
-		h = cleat__hosts_find(s->hosts, &at);
-		if (g->attempt + 1u >= tries_of(s, h))
+		if (g->attempt + 1 >= tries_of(s, h) &&
+		    (s->job->opt->attempts > 0 || !is_doubtful(g, h)))
 			cleat__syn_give_up(s, g, place, &at, h);
+		else
+			is_slow = is_slow || cleat__syn_is_limited(h);
 	}
-}
-
-static unsigned list_of(const struct cleat__group *g)
-{
-	return g->attempt < CLEAT__ATTEMPTS_MOST ? g->attempt
-						 : CLEAT__ATTEMPTS_MOST - 1;
-}
-
-static void end_attempt(struct cleat__syn *s, struct cleat__group *g)
-{
-	for (unsigned n = count(g->left); n > 0; n--)
-		cleat__window_grow(&s->window);
-	s->in_flight -= count(g->left);
-	g->is_in_flight = false;
-	if (g->attempt + 1 < tries_least(s))
-		append(s, &s->due, g);
-	else
-		append(s, &s->resting[list_of(g)], g);
-}
-
-static void end_rest(struct cleat__syn *s, struct cleat__group *g)
-{
-	sort_out(s, g);
 	if (g->left != 0)
-		append(s, &s->due, g);
+		append(s, is_slow ? &s->slow : &s->due, g);
 }
 
-/* To END with those of L that were sent WAIT ago.  Returns when the next will
- * be.
+/* Of hosts that have not answered yet it is found out meanwhile how long they
+ * take: G is looked at again before the time has come.
  */
-static cleat_time
-expire(struct cleat__syn *s, struct cleat__groups *l, int64_t wait,
-       void (*end)(struct cleat__syn *s, struct cleat__group *g))
+static void look(struct cleat__syn *s, struct cleat__group *g)
 {
-	struct cleat__group *g = head(s, l);
+	const int64_t passed = s->now - g->sent;
+	int64_t more;
 
-	for (; g && g->sent + wait <= s->now; g = head(s, l))
-		end(s, take_head(s, l));
-	return g ? g->sent + wait : CLEAT_FOREVER;
-}
-
-/* To double the wait again and again helps against congestion, not against loss
- * by chance.
- */
-static int64_t longest_wait(const struct cleat__syn *s)
-{
-	const int64_t first = cleat__rtt_timeout(&s->rtt, 0, s->most);
-	const int64_t enough = 2 * first > LAST_WAIT ? 2 * first : LAST_WAIT;
-
-	if (cleat__loss_part(&s->loss) > LOSS_BY_CHANCE)
-		return s->most;
-	return cleat__earlier(enough, s->most);
-}
-
-static cleat_time expire_all(struct cleat__syn *s)
-{
-	const int64_t last = cleat__earlier(LAST_WAIT, s->most);
-	const int64_t most = longest_wait(s);
-	cleat_time next = CLEAT_FOREVER;
-
-	for (unsigned i = 0; i < CLEAT__ATTEMPTS_MOST; i++) {
-		const int64_t wait = cleat__rtt_timeout(&s->rtt, i, most);
-
-		next = cleat__earlier(
-			next, expire(s, &s->waiting[i], wait, end_attempt));
-		next = cleat__earlier(
-			next, expire(s, &s->resting[i], last, end_rest));
+	if (passed >= cleat__rtt_timeout(&s->rtt, 0, s->most))
+		land(s, g);
+	more = wait_for(s, g);
+	if (more > 0) {
+		look_at(s, g, s->now + cleat__earlier(more, passed));
+		return;
 	}
-	return next;
+	land(s, g);
+	end_attempt(s, g);
+}
+
+/* Returns when to do so again. */
+static cleat_time turn_wheel(struct cleat__syn *s)
+{
+	const int64_t now = slot_of(s->now);
+	int64_t slot;
+
+	while (s->turned < now) {
+		struct cleat__groups *const at =
+			&s->wheel[++s->turned % CLEAT__SYN_SLOTS];
+		struct cleat__groups l = *at;
+		struct cleat__group *g;
+
+		at->first = NONE;
+		while ((g = take_head(s, &l)))
+			look(s, g);
+	}
+	for (slot = now + 1; slot < now + TICK / SLOT; slot++)
+		if (head(s, &s->wheel[slot % CLEAT__SYN_SLOTS]))
+			break;
+	return slot * SLOT;
 }
 
 /* Sending. */
@@ -182,34 +254,48 @@ static void flush(struct cleat__syn *s)
 		atomic_fetch_add(&s->job->shortages, 1);
 }
 
-static void send_group(struct cleat__syn *s, struct cleat__group *g)
+static void begin_attempt(struct cleat__syn *s, struct cleat__group *g)
 {
-	const unsigned n = count(g->left);
-
-	g->sent = cleat_now();
 	if (g->born == 0)
-		g->born = g->sent;
+		g->born = s->now;
 	else
 		g->attempt++;
-	g->is_in_flight = true;
-	s->in_flight += n;
-	s->tokens -= n;
-	if (s->tokens < 0)
-		s->tokens = 0; /* the window has allowed it */
-	atomic_fetch_add(&s->job->sent, n);
-	append(s, &s->waiting[list_of(g)], g);
-	for (uint64_t left = g->left; left != 0; left &= left - 1) {
-		const uint64_t place =
-			g->first + (unsigned)__builtin_ctzll(left);
-		struct cleat_sockaddr at;
-		int err;
+}
 
-		cleat__plan_at(&s->job->plan, place, &at);
-		err = cleat__wire_put(s->wire, &at, place);
-		if (err < 0)
-			cleat__syn_failed(s, place, err);
-	}
+static void put(struct cleat__syn *s, struct cleat__group *g, uint64_t bit)
+{
+	const uint64_t place = g->first + (unsigned)__builtin_ctzll(bit);
+	struct cleat_sockaddr at;
+	int err;
+
+	g->flying |= bit;
+	s->in_flight++;
+	cleat__plan_at(&s->job->plan, place, &at);
+	err = cleat__wire_put(s->wire, &at, place);
+	if (err < 0)
+		cleat__syn_failed(s, place, err);
+}
+
+/* To N places of G, which heads L: then the others are due later. */
+static void send_group(struct cleat__syn *s, struct cleat__groups *l,
+		       struct cleat__group *g, unsigned n)
+{
+	const bool is_whole = n == count(g->left);
+	uint64_t todo = g->left & ~g->flying;
+
+	if (g->flying == 0)
+		begin_attempt(s, g);
+	atomic_fetch_add(&s->job->sent, n);
+	for (; n > 0; n--, todo &= todo - 1)
+		put(s, g, lowest(todo));
+	g->sent = cleat_now();
 	flush(s);
+	g->took = is_whole && !s->is_stuck ? cleat_now() - g->sent
+					   : CLEAT_FOREVER;
+	if (todo == 0) {
+		(void)take_head(s, l);
+		look_at(s, g, g->sent + cleat__earlier(FIRST_LOOK, s->most));
+	}
 }
 
 /* Blocks come in order, for nobody else takes any. */
@@ -247,13 +333,22 @@ static struct cleat__group *new_group(struct cleat__syn *s)
 	return g;
 }
 
+/* The first of L of which something is left, or NULL. */
+static struct cleat__group *live_head(struct cleat__syn *s,
+				      struct cleat__groups *l)
+{
+	struct cleat__group *g = head(s, l);
+
+	for (; g && (g->left & ~g->flying) == 0; g = head(s, l))
+		(void)take_head(s, l);
+	return g;
+}
+
 /* What is to be sent next, or NULL. */
 static struct cleat__group *next_due(struct cleat__syn *s)
 {
-	struct cleat__group *g = head(s, &s->due);
+	struct cleat__group *g = live_head(s, &s->due);
 
-	for (; g && g->left == 0; g = head(s, &s->due))
-		(void)take_head(s, &s->due);
 	if (!g) {
 		g = new_group(s);
 		if (g)
@@ -265,12 +360,18 @@ static struct cleat__group *next_due(struct cleat__syn *s)
 /* Where most is lost, that is no chance: somebody answers only so many a
  * second, and it takes fewer to hear them all.
  */
+static double slowed(const struct cleat__loss *l)
+{
+	const double heard = 1 - cleat__loss_part(l);
+	const double rate = RATE_LEAST * heard * heard;
+
+	return rate > RATE_SLOWEST ? rate : RATE_SLOWEST;
+}
+
 static double rate(const struct cleat__syn *s)
 {
-	const double heard = 1 - cleat__loss_part(&s->loss);
-
 	return s->job->opt->rate > 0 ? (double)s->job->opt->rate
-				     : RATE_LEAST * heard * heard;
+				     : slowed(&s->loss);
 }
 
 static void fill(struct cleat__syn *s)
@@ -283,30 +384,69 @@ static void fill(struct cleat__syn *s)
 		s->tokens = most > s->step ? most : s->step;
 }
 
+static bool has_room(const struct cleat__syn *s, unsigned n)
+{
+	const unsigned width = s->job->opt->width;
+
+	return !s->is_stuck && (width == 0 || s->in_flight + n <= width);
+}
+
 /* Whether N may be sent, or else UNTIL when not, if nothing comes. */
 static bool may_send(const struct cleat__syn *s, unsigned n, cleat_time *until)
 {
-	const struct cleat_scan_options *opt = s->job->opt;
 	const double lacking = n - s->tokens;
 
-	if (s->is_stuck || (opt->width > 0 && s->in_flight + n > opt->width))
+	if (!has_room(s, n))
 		return false;
 	if (lacking <= 0 ||
-	    (opt->rate == 0 && s->in_flight + n <= s->window.size))
+	    (s->job->opt->rate == 0 && s->in_flight + n <= s->window.size))
 		return true;
 	*until = cleat__earlier(
 		*until, s->now + (int64_t)(lacking * CLEAT_SEC / rate(s)));
 	return false;
 }
 
+static void take_tokens(struct cleat__syn *s, unsigned n)
+{
+	s->tokens -= n;
+	if (s->tokens < 0)
+		s->tokens = 0; /* the window has allowed it */
+}
+
+/* One at a time, for of those that come together the first alone are answered.
+ */
+static bool send_slow(struct cleat__syn *s, cleat_time *until)
+{
+	struct cleat__group *g = live_head(s, &s->slow);
+	const struct cleat__host *h;
+	struct cleat_sockaddr at;
+
+	if (!g || !has_room(s, 1) || (s->job->opt->rate > 0 && s->tokens < 1))
+		return false;
+	if (s->now < s->slow_next) {
+		*until = cleat__earlier(*until, s->slow_next);
+		return false;
+	}
+	h = host_of(s, g, lowest(g->left & ~g->flying), &at);
+	s->slow_next =
+		s->now + (int64_t)(CLEAT_SEC / slowed(h ? &h->loss : &s->loss));
+	if (s->job->opt->rate > 0)
+		take_tokens(s, 1);
+	send_group(s, &s->slow, g, 1);
+	return true;
+}
+
 /* Returns whether more may be sent at once. */
 static bool send_some(struct cleat__syn *s, cleat_time *until)
 {
+	const bool is_more = send_slow(s, until);
 	struct cleat__group *g = next_due(s);
+	const unsigned n = g ? count(g->left) : 0;
 
-	if (!g || !may_send(s, count(g->left), until))
-		return false;
-	send_group(s, take_head(s, &s->due));
+	if (!g || !may_send(s, n, until))
+		return is_more;
+	take_tokens(s, n);
+	send_group(s, &s->due, g, n);
 	return true;
 }
 
@@ -341,22 +481,32 @@ static bool is_done(const struct cleat__syn *s)
 	return s->has_taken_all && s->next == s->end && s->left == 0;
 }
 
+/* What has not been waited for may have come while we did something else. */
+static void hear(struct cleat__syn *s, cleat_time until)
+{
+	const cleat_time before = cleat_now(), last = s->heard;
+
+	cleat__wire_wait(s->wire, until);
+	s->now = cleat_now();
+	s->lain = s->now - before > ASLEEP ? 0 : s->now - last;
+	cleat__wire_read(s->wire, cleat__syn_heard, s);
+	s->heard = s->now;
+}
+
 static void run(struct cleat__syn *s)
 {
 	while (!is_done(s) && !atomic_load(&s->job->stop)) {
 		cleat_time until;
 
 		s->now = cleat_now();
-		until = cleat__earlier(expire_all(s), s->now + TICK);
+		until = cleat__earlier(turn_wheel(s), s->now + TICK);
 		fill(s);
 		if (s->is_stuck)
 			flush(s);
 		if (send_some(s, &until))
 			until = 0;
 		atomic_store(&s->job->in_flight, s->in_flight);
-		cleat__wire_wait(s->wire, until);
-		s->now = cleat_now();
-		cleat__wire_read(s->wire, cleat__syn_heard, s);
+		hear(s, until);
 		look_around(s);
 	}
 }
@@ -384,6 +534,8 @@ int cleat__work_syn(struct cleat__job *j, struct cleat__hosts *hosts)
 		.next = j->opt->start,
 		.end = j->opt->start,
 		.due = { NONE, NONE },
+		.slow = { NONE, NONE },
+		.turned = slot_of(cleat_now()),
 		.filled = cleat_now(),
 		.renewed = cleat_now(),
 		.most = j->opt->timeout_ns > 0 ? j->opt->timeout_ns : MOST_WAIT,
@@ -392,8 +544,8 @@ int cleat__work_syn(struct cleat__job *j, struct cleat__hosts *hosts)
 
 	if (err < 0)
 		return err;
-	for (unsigned i = 0; i < CLEAT__ATTEMPTS_MOST; i++)
-		s.waiting[i] = s.resting[i] = s.due;
+	for (unsigned i = 0; i < CLEAT__SYN_SLOTS; i++)
+		s.wheel[i] = s.due;
 	cleat__window_init(&s.window, RATE_LEAST, IN_FLIGHT_MOST);
 	/* Zero pages cost nothing until they are written to. */
 	s.ring = calloc(CLEAT__SYN_RING, sizeof(*s.ring));

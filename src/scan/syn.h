@@ -9,17 +9,20 @@
 
 enum {
 	CLEAT__SYN_RING = 65536, /* groups under way, and some that are done */
+	CLEAT__SYN_SLOTS = 1024,
 };
 
 /* Places that are tried together, at the same times. */
 struct cleat__group {
 	uint64_t first;
 	uint64_t left; /* a bit for each place that is not settled */
+	uint64_t flying; /* and for each that this attempt was sent to */
 	cleat_time born, sent; /* its first attempt, and its last */
+	int64_t took; /* ns to send that to all of them */
 	uint32_t next; /* in its list */
 	unsigned attempt; /* from 0 */
 	uint8_t n; /* places; 0: it has not been used */
-	bool is_listed, is_in_flight;
+	bool is_listed;
 };
 
 struct cleat__groups {
@@ -37,11 +40,12 @@ struct cleat__syn {
 	uint64_t left; /* places tried and not settled */
 	bool has_taken_all;
 	bool is_stuck; /* for lack of buffers here */
-	/* By attempts, each in order of time: those in flight; and those that
-	 * are not any more, but whose silence is not final yet. */
-	struct cleat__groups waiting[CLEAT__ATTEMPTS_MOST];
-	struct cleat__groups resting[CLEAT__ATTEMPTS_MOST];
+	/* Those that wait for answers, by when to look at them. */
+	struct cleat__groups wheel[CLEAT__SYN_SLOTS];
+	int64_t turned; /* the slot of it that was last looked at */
 	struct cleat__groups due; /* to be sent */
+	struct cleat__groups slow; /* the same, of hosts that are limited */
+	cleat_time slow_next; /* when to send another of these */
 	unsigned in_flight;
 	struct cleat__rtt rtt;
 	struct cleat__window window;
@@ -51,6 +55,8 @@ struct cleat__syn {
 	cleat_time renewed; /* what is known of routes */
 	struct cleat__loss loss;
 	cleat_time now;
+	cleat_time heard; /* when replies were last read */
+	int64_t lain; /* ns that what is read now may have lain there */
 	int64_t most; /* ns for an attempt */
 };
 
@@ -60,6 +66,12 @@ static inline struct cleat__group *cleat__syn_group(const struct cleat__syn *s,
 {
 	return &s->ring[(place - s->origin) / s->step % CLEAT__SYN_RING];
 }
+
+/* cleat__syn_is_limited - whether H, which may be NULL, answers to later
+ * attempts alone, more often than by chance: then it gives so many answers in a
+ * second.
+ */
+bool cleat__syn_is_limited(const struct cleat__host *h);
 
 /* cleat__syn_heard - R, whose number is right, has come.  ARG is the scan. */
 void cleat__syn_heard(void *arg, const struct cleat__reply *r);

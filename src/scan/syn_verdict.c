@@ -4,7 +4,12 @@
 
 #include <cleat/error.h>
 
+#include "base/time.h"
 #include "scan/engine.h"
+
+#define LOSS_BY_CHANCE 0.5 /* at most */
+#define AT_ONCE (50 * CLEAT_USEC) /* is not told from no time */
+#define ERROR_PART 10 /* a tenth of a round trip, at most */
 
 static bool is_left(const struct cleat__group *g, uint64_t place)
 {
@@ -15,9 +20,11 @@ static void settle(struct cleat__syn *s, struct cleat__group *g, uint64_t place,
 		   const struct cleat_sockaddr *at,
 		   const struct cleat__verdict *v)
 {
-	g->left &= ~(UINT64_C(1) << (place - g->first));
+	const uint64_t bit = UINT64_C(1) << (place - g->first);
+
+	g->left &= ~bit;
 	s->left--;
-	s->in_flight -= g->is_in_flight;
+	s->in_flight -= (g->flying & bit) != 0;
 	cleat__job_settle(s->job, place, at, v);
 }
 
@@ -54,9 +61,21 @@ void cleat__syn_give_up(struct cleat__syn *s, struct cleat__group *g,
 	settle(s, g, place, at, &v);
 }
 
+bool cleat__syn_is_limited(const struct cleat__host *h)
+{
+	return h && cleat__loss_part(&h->loss) > LOSS_BY_CHANCE;
+}
+
+static void add_rtt(struct cleat__syn *s, struct cleat__host *h, int64_t sample)
+{
+	cleat__rtt_add(&s->rtt, sample);
+	if (h)
+		cleat__rtt_add(&h->rtt, sample);
+}
+
 /* To a retry: which attempt it is of, nobody knows; likely the first was lost.
  * But if a second answer follows, none was, and it is the answer to the second
- * attempt.
+ * attempt.  The window of a host is but the time of its last loss here.
  */
 static void learn(struct cleat__syn *s, const struct cleat__group *g,
 		  struct cleat__host *h)
@@ -64,10 +83,13 @@ static void learn(struct cleat__syn *s, const struct cleat__group *g,
 	cleat__loss_add(&s->loss, g->attempt);
 	if (h)
 		cleat__loss_add(&h->loss, g->attempt);
-	if (g->attempt == 0)
-		cleat__rtt_add(&s->rtt, s->now - g->sent);
-	else
-		(void)cleat__window_shrink(&s->window, g->sent, s->now);
+	if (g->attempt == 0) {
+		add_rtt(s, h, s->now - g->sent);
+		return;
+	}
+	(void)cleat__window_shrink(&s->window, g->sent, s->now);
+	if (h)
+		(void)cleat__window_shrink(&h->window, s->now, s->now);
 }
 
 static void unlearn(struct cleat__syn *s, const struct cleat__group *g,
@@ -81,7 +103,33 @@ static void unlearn(struct cleat__syn *s, const struct cleat__group *g,
 	if (h)
 		cleat__loss_take_back(&h->loss);
 	if (g->attempt == 1)
-		cleat__rtt_add(&s->rtt, s->now - g->sent);
+		add_rtt(s, h, s->now - g->sent);
+}
+
+/* The places of a group were sent to one after the other, but have one time of
+ * sending, and what comes may lie before it is read: -1, where the time says
+ * little of each.
+ */
+static int64_t round_trip(const struct cleat__syn *s,
+			  const struct cleat__group *g)
+{
+	const int64_t rtt = s->now - g->sent, after = rtt - g->took;
+	int64_t error = cleat__earlier(s->lain, after);
+
+	if (g->attempt > 0 || after < 0)
+		return -1;
+	if (g->n > 1)
+		error += g->took;
+	return error <= AT_ONCE || error <= rtt / ERROR_PART ? rtt : -1;
+}
+
+static const char *icmp_reason(const struct cleat__reply *r)
+{
+	const int family = r->to.any.sa_family;
+
+	return r->is_ours && !r->is_own
+		       ? cleat__icmp_own_reason(family, r->type, r->code)
+		       : cleat__icmp_name(family, r->type, r->code);
 }
 
 static struct cleat__verdict verdict_of(const struct cleat__syn *s,
@@ -90,7 +138,7 @@ static struct cleat__verdict verdict_of(const struct cleat__syn *s,
 {
 	struct cleat__verdict v = {
 		.state = CLEAT_PORT_FILTERED,
-		.rtt = g->attempt == 0 ? s->now - g->sent : -1,
+		.rtt = r->is_ours && !r->is_own ? -1 : round_trip(s, g),
 	};
 
 	if (r->kind == CLEAT__REPLY_SYN_ACK) {
@@ -100,8 +148,7 @@ static struct cleat__verdict verdict_of(const struct cleat__syn *s,
 		v.state = CLEAT_PORT_CLOSED;
 		v.reason = "RST";
 	} else {
-		v.reason =
-			cleat__icmp_name(r->to.any.sa_family, r->type, r->code);
+		v.reason = icmp_reason(r);
 	}
 	return v;
 }

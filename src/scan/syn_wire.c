@@ -2,10 +2,8 @@
 #include "scan/syn_wire.h"
 
 #include <errno.h>
-#include <ifaddrs.h>
 #include <linux/filter.h>
 #include <linux/icmp.h>
-#include <linux/if.h>
 #include <linux/sock_diag.h>
 #include <netinet/icmp6.h>
 #include <netinet/tcp.h>
@@ -74,7 +72,6 @@ struct cleat__wire {
 	struct outgoing out4, out6;
 	struct incoming in;
 	struct source *sources;
-	struct in_addr only; /* 0: there are several, or none */
 };
 
 static const struct {
@@ -295,33 +292,8 @@ void cleat__wire_close(struct cleat__wire *w)
 	free(w);
 }
 
-/* The one address of this machine, but for loopback. */
-static struct in_addr find_only(void)
-{
-	const struct in_addr none = { 0 };
-	struct in_addr only = none;
-	struct ifaddrs *all = NULL;
-	unsigned n = 0;
-
-	if (getifaddrs(&all) < 0)
-		return none;
-	for (const struct ifaddrs *i = all; i; i = i->ifa_next) {
-		struct sockaddr_in sa;
-
-		if (!i->ifa_addr || i->ifa_addr->sa_family != AF_INET ||
-		    (i->ifa_flags & IFF_LOOPBACK) != 0)
-			continue;
-		memcpy(&sa, i->ifa_addr, sizeof(sa));
-		only = sa.sin_addr;
-		n++;
-	}
-	freeifaddrs(all);
-	return n == 1 ? only : none;
-}
-
 void cleat__wire_renew(struct cleat__wire *w)
 {
-	w->only = find_only();
 	memset(w->sources, 0, SOURCES * sizeof(*w->sources));
 }
 
@@ -352,11 +324,6 @@ static int ask_source(struct cleat__wire *w, struct in_addr to,
 	return err;
 }
 
-static bool is_loopback(struct in_addr ip)
-{
-	return ntohl(ip.s_addr) >> 24 == IN_LOOPBACKNET;
-}
-
 /* To ask takes longer than to send.  The multiplier is 2^32 divided by the
  * golden ratio.
  */
@@ -367,10 +334,6 @@ static int find_source(struct cleat__wire *w, struct in_addr to,
 	struct source *s = &w->sources[hash / (UINT32_MAX / SOURCES + 1)];
 	int err = 0;
 
-	if (w->only.s_addr != 0 && !is_loopback(to)) {
-		*from = w->only;
-		return 0;
-	}
 	if (s->to.s_addr != to.s_addr || s->from.s_addr == 0) {
 		s->to = to;
 		s->from.s_addr = 0;
