@@ -221,6 +221,10 @@ class Limited(Case):
         self.scan_all(*[(some(tcp_truth(version), 10), engine, "plain",
                          version) for engine in (CONNECT, SYN)
                         for version in (4, 6)])
+        truth = udp_truth()
+        refused = [port for port in truth if truth[port] == CLOSED][:9]
+        silent = [port for port in truth if truth[port] == SILENT][:1]
+        self.scan({port: truth[port] for port in refused + silent}, *UDP)
 
     def test_a_host_that_goes_silent(self):
         """All that was heard is true, and it says who fell silent."""

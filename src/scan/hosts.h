@@ -92,11 +92,12 @@ void cleat__host_at(const struct cleat__host *h, uint16_t port,
 void cleat__host_heard(struct cleat__host *h, cleat_time sent);
 void cleat__host_unheard(struct cleat__host *h, cleat_time sent);
 
-/* cleat__host_learn - a port has answered NOW; so many attempts were LOST before.
+/* cleat__host_learn - a port has answered NOW; so many attempts were LOST
+ * before.
  *
- * That makes out hosts which give but so many answers in a second, whatever they
- * are asked: of late they answer to later attempts alone.  What is silent then
- * need not be, for it may have been others' turn.
+ * That makes out hosts which give but so many answers in a second, whatever
+ * they are asked: of late they answer to later attempts alone.  What is silent
+ * then need not be, for it may have been others' turn.
  */
 void cleat__host_learn(struct cleat__host *h, unsigned lost, cleat_time now);
 
