@@ -363,6 +363,7 @@ void cleat__sched_close(struct cleat__sched *s)
 	cleat__timers_done(&s->timers);
 	cleat__stack_pool_done(&s->stacks);
 	(void)pthread_mutex_destroy(&s->mail_lock);
+	free(s->polled);
 	free(s->hot);
 }
 

@@ -74,6 +74,8 @@ struct cleat__sched {
 	const struct cleat__backend *backend;
 	void *backend_state;
 	struct cleat__watch *watches;
+	unsigned long *polled; /* bits: what cleat_poll() waits for */
+	size_t n_polled; /* words of them */
 	struct cleat_scope *scopes; /* open ones */
 	struct cleat__queue ended; /* who waits for any fiber to return */
 	void *hot; /* CLEAT__HOT_SIZE bytes that all its fibers share */
