@@ -39,7 +39,7 @@ long fault_live(void)
 	return atomic_load(&live);
 }
 
-static bool is_due(enum fault_kind kind, const char *name)
+bool fault_is_due(enum fault_kind kind, const char *name)
 {
 	if ((int)kind != atomic_load(&armed_kind) || atomic_load(&left) <= 0 ||
 	    atomic_fetch_sub(&left, 1) != 1)
@@ -59,11 +59,11 @@ static bool is_due(enum fault_kind kind, const char *name)
 #define CALL(type, name, error, args, ...)                                     \
 	DECLARE(type, name, __VA_ARGS__)                                       \
 	{                                                                      \
-		if (is_due(FAULT_ERROR, #name)) {                              \
+		if (fault_is_due(FAULT_ERROR, #name)) {                        \
 			errno = error;                                         \
 			return (type)-1;                                       \
 		}                                                              \
-		if (can_eintr(#name) && is_due(FAULT_EINTR, #name)) {          \
+		if (can_eintr(#name) && fault_is_due(FAULT_EINTR, #name)) {    \
 			errno = EINTR;                                         \
 			return (type)-1;                                       \
 		}                                                              \
@@ -113,7 +113,7 @@ CALL(int, mprotect, ENOMEM, (at, len, p), void *at, size_t len, int p)
 
 DECLARE(int, openat, int dir, const char *path, int flags)
 {
-	if (is_due(FAULT_ERROR, "openat")) {
+	if (fault_is_due(FAULT_ERROR, "openat")) {
 		errno = EMFILE;
 		return -1;
 	}
@@ -126,7 +126,7 @@ int __wrap_openat64(int dir, const char *path, int flags)
 DECLARE(void *, mmap, void *at, size_t len, int prot, int flags, int fd,
 	off_t off)
 {
-	if (is_due(FAULT_ERROR, "mmap")) {
+	if (fault_is_due(FAULT_ERROR, "mmap")) {
 		errno = ENOMEM;
 		return MAP_FAILED;
 	}
@@ -139,7 +139,7 @@ void *__wrap_mmap64(void *at, size_t len, int prot, int flags, int fd,
 /* Only what can fail of it does: a descriptor that is known is forgotten. */
 DECLARE(int, epoll_ctl, int fd, int op, int what, struct epoll_event *e)
 {
-	if (op == EPOLL_CTL_ADD && is_due(FAULT_ERROR, "epoll_ctl")) {
+	if (op == EPOLL_CTL_ADD && fault_is_due(FAULT_ERROR, "epoll_ctl")) {
 		errno = ENOSPC;
 		return -1;
 	}
@@ -149,7 +149,7 @@ DECLARE(int, epoll_ctl, int fd, int op, int what, struct epoll_event *e)
 /* An eventfd that is written cannot fail; a read may be interrupted. */
 DECLARE(ssize_t, read, int fd, void *buf, size_t len)
 {
-	if (is_due(FAULT_EINTR, "read")) {
+	if (fault_is_due(FAULT_EINTR, "read")) {
 		errno = EINTR;
 		return -1;
 	}
@@ -164,7 +164,7 @@ DECLARE(int, fcntl, int fd, int op, ...)
 	va_start(list, op);
 	arg = va_arg(list, long); /* none of those used takes more */
 	va_end(list);
-	if (op == F_DUPFD_CLOEXEC && is_due(FAULT_ERROR, "fcntl")) {
+	if (op == F_DUPFD_CLOEXEC && fault_is_due(FAULT_ERROR, "fcntl")) {
 		errno = EMFILE;
 		return -1;
 	}
@@ -178,7 +178,7 @@ int __wrap_fcntl64(int fd, int op, ...) __attribute__((alias("__wrap_fcntl")));
 DECLARE(int, pthread_create, pthread_t *t, const pthread_attr_t *attr,
 	void *(*fn)(void *), void *arg)
 {
-	if (is_due(FAULT_ERROR, "pthread_create"))
+	if (fault_is_due(FAULT_ERROR, "pthread_create"))
 		return EAGAIN;
 	return __real_pthread_create(t, attr, fn, arg);
 }
@@ -186,7 +186,7 @@ DECLARE(int, pthread_create, pthread_t *t, const pthread_attr_t *attr,
 DECLARE(int, getaddrinfo, const char *host, const char *service,
 	const struct addrinfo *hints, struct addrinfo **list)
 {
-	if (is_due(FAULT_ERROR, "getaddrinfo"))
+	if (fault_is_due(FAULT_ERROR, "getaddrinfo"))
 		return EAI_MEMORY;
 	return __real_getaddrinfo(host, service, hints, list);
 }
@@ -194,7 +194,7 @@ DECLARE(int, getaddrinfo, const char *host, const char *service,
 DECLARE(void *, tsearch, const void *key, void **root,
 	int (*compare)(const void *, const void *))
 {
-	if (is_due(FAULT_ERROR, "tsearch"))
+	if (fault_is_due(FAULT_ERROR, "tsearch"))
 		return NULL;
 	return __real_tsearch(key, root, compare);
 }
@@ -203,7 +203,7 @@ DECLARE(void *, tsearch, const void *key, void **root,
 
 static bool is_out(const char *name)
 {
-	if (!is_due(FAULT_ERROR, name))
+	if (!fault_is_due(FAULT_ERROR, name))
 		return false;
 	errno = ENOMEM;
 	return true;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Calls of libc that can be made to fail: fault.c stands between them and the
+/* Calls of libc that can be made to fail: fault.c (and fault_uring.c, for
+ * liburing) stands between them and the
  * library, by the linker's --wrap.  meson.build names the same calls.
  */
 #ifndef TESTS_FAULT_H
@@ -17,6 +18,10 @@ void fault_arm(enum fault_kind kind, unsigned long n);
 
 /* fault_disarm - no more.  Returns the name of what failed, or NULL. */
 const char *fault_disarm(void);
+
+/* fault_is_due - for what stands between: whether this call, NAME, is to fail.
+ */
+bool fault_is_due(enum fault_kind kind, const char *name);
 
 /* fault_live - blocks of memory allocated and not yet freed. */
 long fault_live(void);

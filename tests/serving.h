@@ -131,6 +131,7 @@ static inline void server_init(struct server *s, enum cleat_serve_mode mode,
 	assert_int_equal(pipe2(s->stop, O_CLOEXEC), 0);
 	assert_int_equal(pipe2(s->events, O_CLOEXEC), 0);
 	s->opt = (struct cleat_serve_options){
+		.backend = both_backend(),
 		.addrs = addrs,
 		.mode = mode,
 		.workers = 1,

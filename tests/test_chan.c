@@ -348,7 +348,7 @@ static void *crew_main(void *arg)
 	struct crew *c = arg;
 
 	if (c->fibers > 0)
-		ok(cleat_run(crew_fibers, c, NULL));
+		ok(both_run(crew_fibers, c));
 	else
 		c->fn(c->st);
 	return NULL;
@@ -455,7 +455,7 @@ static void rally_fiber(void *arg)
 
 static void *return_from_fiber(void *arg)
 {
-	ok(cleat_run(rally_fiber, arg, NULL));
+	ok(both_run(rally_fiber, arg));
 	return NULL;
 }
 
@@ -532,7 +532,7 @@ static void scheduler_ends_at_the_wake(void)
 
 		assert_int_equal(pthread_create(&thread, NULL, give_answer, &a),
 				 0);
-		ok(cleat_run(recv_answer, &a, NULL));
+		ok(both_run(recv_answer, &a));
 		assert_int_equal(pthread_join(thread, NULL), 0);
 		cleat_chan_close(a.ch);
 	}

@@ -337,6 +337,7 @@ static int serving(struct things *t)
 					       .dgram = answer };
 	const struct cleat_serve_options opt = { .addrs = addrs,
 						 .workers = 2,
+						 .backend = both_backend(),
 						 .max_per_source = 4,
 						 .stop_fd = t->fd[0] };
 
@@ -426,7 +427,7 @@ static void *run_main(void *arg)
 	if (!r->fiber) {
 		play_it(r);
 	} else {
-		int err = cleat_run(play_it, r, NULL);
+		int err = both_run(play_it, r);
 
 		if (err < 0) {
 			r->err = explained(err, "cleat_run");

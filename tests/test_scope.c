@@ -11,7 +11,7 @@ static void run_inside(void *arg)
 	int ran = 0;
 
 	assert_true(cleat_is_fiber());
-	assert_int_equal(cleat_run(count, &ran, NULL), -EBUSY);
+	assert_int_equal(both_run(count, &ran), -EBUSY);
 	assert_int_equal(ran, 0);
 	assert_true(strlen(cleat_why()) > 0);
 	++*(int *)arg;
@@ -23,7 +23,7 @@ static void runs_do_not_nest(void)
 
 	assert_false(cleat_is_fiber());
 	for (int i = 1; i <= 3; i++) {
-		ok(cleat_run(run_inside, &ran, NULL));
+		ok(both_run(run_inside, &ran));
 		assert_int_equal(ran, i);
 		assert_false(cleat_is_fiber());
 	}
@@ -79,7 +79,7 @@ static void return_with_fibers_left(void)
 {
 	struct abandoned a = { .nested = 0 };
 
-	ok(cleat_run(abandon, &a, NULL));
+	ok(both_run(abandon, &a));
 	for (size_t i = 0; i < COUNT(a.direct); i++)
 		assert_int_equal(a.direct[i], -ECANCELED);
 	assert_int_equal(a.nested, -ECANCELED);

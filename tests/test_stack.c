@@ -149,8 +149,9 @@ static void use_all_sizes(void)
 	};
 
 	for (size_t i = 0; i < COUNT(cases); i++) {
-		const struct cleat_run_options opt = { .stack =
-							       cases[i].stack };
+		const struct cleat_run_options opt = { .stack = cases[i].stack,
+						       .backend =
+							       both_backend() };
 		struct using u = { cases[i].bytes, false };
 
 		MUST(cleat_run(use_in_many, &u, &opt) == 0);
@@ -181,7 +182,7 @@ void overflowing_entry(void *arg)
 
 static void overflow_first(void)
 {
-	MUST(cleat_run(overflowing_entry, NULL, NULL) == 0);
+	MUST(both_run(overflowing_entry, NULL) == 0);
 }
 
 static void sleep_for_ever(void *arg)
@@ -204,7 +205,7 @@ static void overflow_among_others(void *arg)
 
 static void overflow_in_a_crowd(void)
 {
-	(void)cleat_run(overflow_among_others, NULL, NULL);
+	(void)both_run(overflow_among_others, NULL);
 }
 
 static void do_nothing(void *arg)
@@ -215,7 +216,7 @@ static void do_nothing(void *arg)
 static void overflow_in_a_later_run(void)
 {
 	for (int i = 0; i < 3; i++)
-		MUST(cleat_run(do_nothing, NULL, NULL) == 0);
+		MUST(both_run(do_nothing, NULL) == 0);
 	overflow_first();
 }
 
@@ -236,7 +237,8 @@ static void overflow_in_another_thread(void)
 
 static void overflow_large(void)
 {
-	const struct cleat_run_options opt = { .stack = MIB };
+	const struct cleat_run_options opt = { .stack = MIB,
+					       .backend = both_backend() };
 
 	(void)cleat_run(overflow_among_others, NULL, &opt);
 }
@@ -267,7 +269,7 @@ static void nameless_entry(void *arg)
 
 static void overflow_without_name(void)
 {
-	(void)cleat_run(nameless_entry, NULL, NULL);
+	(void)both_run(nameless_entry, NULL);
 }
 
 static void nameless_overflow_is_placed(void)
@@ -290,12 +292,12 @@ static void write_there(void *arg)
 
 static void fault_on_a_fiber(void)
 {
-	(void)cleat_run(write_there, NULL, NULL);
+	(void)both_run(write_there, NULL);
 }
 
 static void fault_after_a_run(void)
 {
-	MUST(cleat_run(do_nothing, NULL, NULL) == 0);
+	MUST(both_run(do_nothing, NULL) == 0);
 	write_there(NULL);
 }
 
@@ -307,12 +309,12 @@ static void raise_it(void *arg)
 
 static void raise_on_a_fiber(void)
 {
-	(void)cleat_run(raise_it, NULL, NULL);
+	(void)both_run(raise_it, NULL);
 }
 
 static void raise_after_a_run(void)
 {
-	MUST(cleat_run(do_nothing, NULL, NULL) == 0);
+	MUST(both_run(do_nothing, NULL) == 0);
 	raise_it(NULL);
 }
 
@@ -324,7 +326,7 @@ static void fault_in_a_helper(void *arg)
 
 static void fault_while_offloaded(void)
 {
-	(void)cleat_run(fault_in_a_helper, NULL, NULL);
+	(void)both_run(fault_in_a_helper, NULL);
 }
 
 static void other_faults_kill(void)
@@ -397,7 +399,7 @@ static void compare_signal_stacks(void)
 	stack_t before = { .ss_sp = mine, .ss_size = sizeof(mine) }, after;
 
 	MUST(sigaltstack(&before, NULL) == 0);
-	MUST(cleat_run(do_nothing, NULL, NULL) == 0);
+	MUST(both_run(do_nothing, NULL) == 0);
 	MUST(sigaltstack(NULL, &after) == 0);
 	MUST(after.ss_sp == mine && after.ss_size == sizeof(mine));
 }
@@ -460,7 +462,7 @@ static void peak_and_fall(void *arg)
 
 static void peaks(void)
 {
-	MUST(cleat_run(peak_and_fall, NULL, NULL) == 0);
+	MUST(both_run(peak_and_fall, NULL) == 0);
 }
 
 static void memory_is_given_back(void)
@@ -572,7 +574,7 @@ static void run_short(void)
 
 	r.rlim_max = r.rlim_cur;
 	MUST(setrlimit(RLIMIT_AS, &r) == 0);
-	MUST(cleat_run(go_on_and_on, &sh, NULL) == 0);
+	MUST(both_run(go_on_and_on, &sh) == 0);
 	/* An emulator has no such limit. */
 	MUST(sh.err == -ENOMEM || sh.fibers == 4000);
 	if (sh.err == -ENOMEM)

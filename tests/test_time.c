@@ -169,7 +169,7 @@ static void fibers_leave_the_thread_its_reason(void)
 	struct cleat_addr a;
 
 	assert_int_equal(cleat_addr_parse(&a, "mine:99999"), -EINVAL);
-	ok(cleat_run(fail_inside, (char[]){ "fiber:99999" }, NULL));
+	ok(both_run(fail_inside, (char[]){ "fiber:99999" }));
 	assert_non_null(strstr(cleat_why(), "mine:99999"));
 }
 

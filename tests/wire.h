@@ -148,7 +148,7 @@ static inline void wire_test(void *fn, bool tcp, bool fiber)
 	struct both_left before = both_count();
 
 	if (fiber)
-		ok(cleat_run(wire_call, &call, NULL));
+		ok(both_run(wire_call, &call));
 	else
 		wire_call(&call);
 	both_assert_nothing_left(before);

@@ -18,9 +18,19 @@ extern "C" {
 
 struct cleat_scope;
 
+/* How fibers wait for descriptors: to a program there is no other difference
+ * than speed. */
+enum cleat_backend {
+	CLEAT_BACKEND_AUTO, /* the better of those that there are */
+	CLEAT_BACKEND_EPOLL,
+	CLEAT_BACKEND_URING, /* io_uring, from Linux 6.1 on; containers and
+			      * administrators often forbid it */
+};
+
 /* All zero is the default; NULL too. */
 struct cleat_run_options {
 	size_t stack; /* bytes for each fiber; 0 is 64 KiB, at least 16 KiB */
+	enum cleat_backend backend;
 };
 
 /* cleat_run - turn this thread into a scheduler and run FN(ARG) as its first
@@ -30,7 +40,9 @@ struct cleat_run_options {
  * is named on stderr and the process exits with status 70: cleat_run() puts a
  * handler before SIGSEGV's for this, once, and hands every other fault on.
  *
- * Returns 0, or -EBUSY (on a fiber already), -ENOMEM, -EMFILE, ...
+ * Returns 0, or -EBUSY (on a fiber already), -ENOMEM, -EMFILE, ...; where
+ * io_uring was asked for by name: -EPERM (forbidden), -EINVAL (Linux before
+ * 6.1), -ENOSYS (before 5.1, or not built in).
  */
 int cleat_run(void (*fn)(void *), void *arg,
 	      const struct cleat_run_options *opt);

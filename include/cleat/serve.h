@@ -5,6 +5,7 @@
 
 #include <cleat/conn.h>
 #include <cleat/dgram.h>
+#include <cleat/fiber.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -63,6 +64,7 @@ struct cleat_serve_options {
 	const struct cleat_options *socket; /* for those of ADDRS; or NULL */
 	enum cleat_serve_mode mode;
 	unsigned workers; /* threads of FIBERS; 0: one a core we may use */
+	enum cleat_backend backend; /* see cleat_run() */
 	unsigned max_conns; /* at once, on all workers together; further ones
 			     * wait in the backlog; 0: what RLIMIT_NOFILE
 			     * leaves */

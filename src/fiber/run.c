@@ -45,6 +45,7 @@ static int run_in(struct cleat__sched *s, struct first *first)
 int cleat_run(void (*fn)(void *), void *arg,
 	      const struct cleat_run_options *opt)
 {
+	static const struct cleat_run_options none = { 0 };
 	struct first first = { .fn = fn, .arg = arg };
 	struct cleat__sched s;
 	int err;
@@ -52,9 +53,11 @@ int cleat_run(void (*fn)(void *), void *arg,
 	if (cleat__self)
 		return cleat__fail(-EBUSY, "run", NULL,
 				   "this thread runs fibers already");
-	err = cleat__sched_open(&s, opt ? opt->stack : 0);
+	opt = opt ? opt : &none;
+	err = cleat__sched_open(&s, opt);
 	if (err < 0)
-		return cleat__fail(err, "run", NULL, NULL);
+		return cleat__fail(err, "run", NULL,
+				   cleat__refusal(err, opt->backend));
 	err = run_in(&s, &first);
 	cleat__sched_close(&s);
 	return err < 0 ? cleat__fail(err, "run", NULL, NULL) : 0;

@@ -335,7 +335,38 @@ void cleat__queue_wake_all(struct cleat__queue *q)
 		cleat__queue_wake_one(q);
 }
 
-int cleat__sched_open(struct cleat__sched *s, size_t stack)
+static int open_backend(struct cleat__sched *s, enum cleat_backend want)
+{
+	int err = -ENOSYS;
+
+	if (want != CLEAT_BACKEND_EPOLL) {
+		s->backend = &cleat__uring;
+		err = s->backend->open(s);
+	}
+	if (err < 0 && want != CLEAT_BACKEND_URING) {
+		s->backend = &cleat__epoll;
+		err = s->backend->open(s);
+	}
+	return err;
+}
+
+const char *cleat__refusal(int err, enum cleat_backend backend)
+{
+	if (backend != CLEAT_BACKEND_URING)
+		return NULL;
+	switch (err) {
+	case -EPERM:
+		return "io_uring is forbidden here; use epoll or auto";
+	case -EINVAL:
+	case -ENOSYS:
+		return "no io_uring in this kernel or build; use epoll or auto";
+	default:
+		return NULL;
+	}
+}
+
+int cleat__sched_open(struct cleat__sched *s,
+		      const struct cleat_run_options *opt)
 {
 	int err;
 
@@ -343,14 +374,13 @@ int cleat__sched_open(struct cleat__sched *s, size_t stack)
 	s->hot = malloc(CLEAT__HOT_SIZE);
 	if (!s->hot)
 		return -ENOMEM;
-	s->backend = &cleat__epoll;
-	err = s->backend->open(s);
+	err = open_backend(s, opt->backend);
 	if (err < 0) {
 		free(s->hot);
 		return err;
 	}
 	(void)pthread_mutex_init(&s->mail_lock, NULL);
-	cleat__stack_pool_init(&s->stacks, stack);
+	cleat__stack_pool_init(&s->stacks, opt->stack);
 	cleat__san_thread(&s->thread.san);
 	return 0;
 }
@@ -358,7 +388,7 @@ int cleat__sched_open(struct cleat__sched *s, size_t stack)
 void cleat__sched_close(struct cleat__sched *s)
 {
 	while (s->watches)
-		cleat__watch_unlink(s->watches);
+		s->backend->forget(s, s->watches);
 	s->backend->close(s);
 	cleat__timers_done(&s->timers);
 	cleat__stack_pool_done(&s->stacks);

@@ -90,8 +90,14 @@ struct cleat__sched {
 extern _Thread_local struct cleat__sched *cleat__self
 	__attribute__((visibility("hidden")));
 
-int cleat__sched_open(struct cleat__sched *s, size_t stack);
+int cleat__sched_open(struct cleat__sched *s,
+		      const struct cleat_run_options *opt);
 void cleat__sched_close(struct cleat__sched *s);
+
+/* cleat__refusal - for the text of a failure ERR to open a scheduler: that it
+ * is for the BACKEND, or NULL.
+ */
+const char *cleat__refusal(int err, enum cleat_backend backend);
 
 /* cleat__sched_loop - run fibers, on the thread's own stack, until the last has
  * returned.

@@ -39,6 +39,9 @@ struct cleat__watch {
 	 * data (a read stops there), or the socket is a unix one (a read stops
 	 * at passed descriptors).  Try until -EAGAIN. */
 	bool exact;
+	/* An event came while IN was set already: a short count does not mean
+	 * drained once more. */
+	bool again;
 	_Atomic uint8_t polled; /* directions that plain threads wait in */
 	struct cleat__sched *home; /* whose backend knows FD; or NULL */
 	struct cleat__op *in, *out; /* who waits */
@@ -79,7 +82,7 @@ struct cleat__backend {
 	void (*wake)(struct cleat__sched *s); /* any thread */
 };
 
-extern const struct cleat__backend cleat__epoll;
+extern const struct cleat__backend cleat__epoll, cleat__uring;
 
 static inline struct cleat__watch *cleat__watch_of(const struct cleat__op *op,
 						   unsigned i)
@@ -106,6 +109,15 @@ static inline void cleat__clear_ready(struct cleat__watch *w, unsigned dirs)
 
 	atomic_store_explicit(&w->ready, (uint8_t)(had & ~dirs),
 			      memory_order_relaxed);
+}
+
+/* A read of W gave less than was asked for, or nothing. */
+static inline void cleat__drained(struct cleat__watch *w)
+{
+	if (w->again)
+		w->again = false;
+	else
+		cleat__clear_ready(w, CLEAT__IN);
 }
 
 /* Everything is worth a first try. */

@@ -169,9 +169,9 @@ static inline ssize_t recv_now(struct cleat_conn *c, void *buf, size_t len)
 	if (n > 0) {
 		c->received += (uint64_t)n;
 		if ((size_t)n < len && !c->io.exact)
-			cleat__conn_drained(c);
+			cleat__drained(&c->io);
 	} else if (n == -EAGAIN) {
-		cleat__conn_drained(c);
+		cleat__drained(&c->io);
 	}
 	return n;
 }

@@ -87,9 +87,4 @@ int cleat__local_name(int fd, struct cleat_sockaddr *sa);
 /* The kernel's addresses as ours: IPv4 mapped into IPv6 becomes IPv4. */
 void cleat__unmap(struct cleat_sockaddr *sa);
 
-static inline void cleat__conn_drained(struct cleat_conn *c)
-{
-	cleat__clear_ready(&c->io, CLEAT__IN);
-}
-
 #endif

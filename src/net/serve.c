@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/sys.h"
+#include "fiber/sched.h"
 #include "net/server.h"
 
 /* Descriptors left to the program, and to us besides connections. */
@@ -263,7 +264,10 @@ static int run_workers(struct cleat__server *s)
 		return cleat__fail(err, "start a worker thread", NULL,
 				   "no thread to be had; use fewer workers");
 	err = atomic_load(&s->err);
-	return err < 0 ? cleat__fail(err, "run a worker", NULL, NULL) : 0;
+	if (err == 0)
+		return 0;
+	return cleat__fail(err, "run a worker", NULL,
+			   cleat__refusal(err, s->opt->backend));
 }
 
 int cleat_serve(const struct cleat_service *service,

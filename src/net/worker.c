@@ -387,7 +387,10 @@ static void worker_main(void *arg)
 
 void cleat__worker_run(struct cleat__worker *w)
 {
-	int err = cleat_run(worker_main, w, NULL);
+	const struct cleat_run_options opt = {
+		.backend = w->server->opt->backend,
+	};
+	int err = cleat_run(worker_main, w, &opt);
 
 	if (err < 0) /* it came to nothing */
 		cleat__server_fail(w->server, err);

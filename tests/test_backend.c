@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT */
+/* Choosing a backend, being refused one, and what one leaves behind. */
+#include "pair.h"
+
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#define CONNS 200000
+#define WARM_UP 2000
+
+/* Sanitizers keep what was freed for a while: more than is looked for here. */
+#if defined(CLEAT__ASAN) || defined(CLEAT__TSAN)
+#define SLACK_KIB (1l << 20)
+#else
+#define SLACK_KIB 1024
+#endif
+
+static void note_name(void *arg)
+{
+	*(const char **)arg = cleat__self->backend->name;
+}
+
+static const char *run_on(enum cleat_backend backend, int want)
+{
+	const struct cleat_run_options opt = { .backend = backend };
+	const char *name = NULL;
+
+	assert_int_equal(cleat_run(note_name, &name, &opt), want);
+	return name;
+}
+
+static void by_name(void)
+{
+	assert_string_equal(run_on(CLEAT_BACKEND_EPOLL, 0), "epoll");
+	assert_non_null(run_on(CLEAT_BACKEND_AUTO, 0));
+	if (both_backend() == CLEAT_BACKEND_URING)
+		assert_string_equal(run_on(CLEAT_BACKEND_URING, 0), "uring");
+}
+
+/* From now on the system call NR fails with EPERM. */
+static void forbid(unsigned nr)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+			 offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, nr, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { COUNT(filter), filter };
+
+	assert_int_equal(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+	assert_int_equal(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program),
+			 0);
+}
+
+static void refused_by(unsigned nr)
+{
+	pid_t child = fork();
+	int status;
+
+	if (child == 0) {
+		forbid(nr);
+		(void)run_on(CLEAT_BACKEND_URING, -EPERM);
+		assert_string_equal(run_on(CLEAT_BACKEND_AUTO, 0), "epoll");
+		_exit(0);
+	}
+	assert_true(child > 0);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+}
+
+static void refused(void)
+{
+	if (both_backend() != CLEAT_BACKEND_URING)
+		return; /* perhaps not built */
+	refused_by(SYS_io_uring_setup);
+	refused_by(SYS_io_uring_enter);
+}
+
+/* What the process holds, and how many TCP sockets there are. */
+struct held {
+	long kib, sockets;
+};
+
+static struct held held(void)
+{
+	long pages = 0, sockets = -1;
+	char line[128];
+	FILE *f = fopen("/proc/self/statm", "re");
+
+	assert_int_equal(fscanf(f, "%*d %ld", &pages), 1);
+	(void)fclose(f);
+	f = fopen("/proc/self/net/sockstat", "re");
+	while (f && fgets(line, sizeof(line), f)) {
+		if (strncmp(line, "TCP: inuse ", 11) == 0)
+			sockets = strtol(line + 11, NULL, 10);
+	}
+	if (f)
+		(void)fclose(f);
+	return (struct held){ pages * sysconf(_SC_PAGESIZE) / 1024, sockets };
+}
+
+static void expect_nothing(struct cleat_conn *c)
+{
+	char byte;
+
+	assert_int_equal(cleat_recv(c, &byte, 1, 0), -ETIMEDOUT);
+}
+
+static void expect_end(struct cleat_conn *c)
+{
+	char byte;
+
+	assert_int_equal(cleat_recv(c, &byte, 1, soon()), 0);
+}
+
+static void recv_one(void *arg)
+{
+	char byte;
+
+	(void)cleat_recv(arg, &byte, 1, CLEAT_FOREVER);
+}
+
+static void ended_by_peer(struct pair *p)
+{
+	ok(cleat_shutdown(p->a, CLEAT_WRITE));
+	expect_end(p->b);
+}
+
+static void ended_by_both(struct pair *p)
+{
+	ended_by_peer(p);
+	ok(cleat_shutdown(p->b, CLEAT_WRITE));
+	expect_end(p->a);
+}
+
+/* Closed while the event is on its way. */
+static void unread(struct pair *p)
+{
+	ok(cleat_send(p->a, "x", 1, soon()));
+}
+
+static void unread_end(struct pair *p)
+{
+	unread(p);
+	ok(cleat_shutdown(p->a, CLEAT_WRITE));
+}
+
+static void cancelled(struct pair *p)
+{
+	struct cleat_scope *s;
+
+	ok(cleat_scope_open(&s, 0));
+	ok(cleat_go(s, recv_one, p->b, CLEAT_FOREVER));
+	ok(cleat_yield());
+	cleat_scope_close(s);
+}
+
+static void as_it_is(struct pair *p)
+{
+	(void)p;
+}
+
+static void (*const endings[])(struct pair *) = {
+	as_it_is, ended_by_peer, ended_by_both, unread, unread_end, cancelled,
+};
+
+/* With a reset at the end, as TIME_WAIT would keep the port. */
+static void end(struct pair *p, unsigned i)
+{
+	static const struct linger none = { .l_onoff = 1 };
+
+	endings[i % COUNT(endings)](p);
+	assert_int_equal(setsockopt(cleat_conn_fd(p->a), SOL_SOCKET, SO_LINGER,
+				    &none, sizeof(none)),
+			 0);
+	if (i / COUNT(endings) % 2) {
+		cleat_close(p->a);
+		cleat_close(p->b);
+	} else {
+		cleat_close(p->b);
+		cleat_close(p->a);
+	}
+}
+
+static void come_and_go(struct cleat_listener *l, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		struct pair p = { .l = l };
+
+		connect_to(&p.a, l);
+		ok(cleat_accept(l, &p.b, soon()));
+		expect_nothing(p.b);
+		if (i % 3)
+			expect_nothing(p.a);
+		end(&p, i);
+	}
+}
+
+static void nothing_left(void)
+{
+	struct cleat_listener *l;
+	struct held before, now;
+
+	ok(cleat_listen(&l, "127.0.0.1:0", NULL));
+	come_and_go(l, WARM_UP);
+	before = held();
+	come_and_go(l, CONNS);
+	now = held();
+	/* Other programs' sockets may be among these. */
+	assert_in_range(now.sockets, 0, before.sockets + CONNS / 100);
+	assert_in_range(now.kib, 0, before.kib + SLACK_KIB);
+	cleat_unlisten(l);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		THREAD(by_name),
+		THREAD(refused),
+		FIBER(nothing_left),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
