@@ -27,10 +27,21 @@ struct serve {
 	const char *prefix;
 	bool lines, once, quiet;
 	enum cleat_serve_mode mode;
+	enum cleat_backend backend;
 	unsigned workers, max_conns, max_per_source;
 	int64_t idle, lifetime, drain;
 	enum log_format log_format;
 };
+
+/* The index of TEXT among the N names, or -1. */
+static int find(const char *text, const char *const *names, int n)
+{
+	for (int i = 0; i < n; i++) {
+		if (strcmp(text, names[i]) == 0)
+			return i;
+	}
+	return -1;
+}
 
 static const char *parse_mode(void *to, const char *text)
 {
@@ -40,14 +51,27 @@ static const char *parse_mode(void *to, const char *text)
 		[CLEAT_SERVE_THREADS] = "threads",
 		[CLEAT_SERVE_PROCESSES] = "processes",
 	};
+	int i = find(text, names, sizeof(names) / sizeof(names[0]));
 
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		if (strcmp(text, names[i]) == 0) {
-			*(enum cleat_serve_mode *)to = (enum cleat_serve_mode)i;
-			return NULL;
-		}
-	}
-	return "not a mode; write fibers, threads, processes or one";
+	if (i < 0)
+		return "not a mode; write fibers, threads, processes or one";
+	*(enum cleat_serve_mode *)to = (enum cleat_serve_mode)i;
+	return NULL;
+}
+
+static const char *parse_backend(void *to, const char *text)
+{
+	static const char *const names[] = {
+		[CLEAT_BACKEND_AUTO] = "auto",
+		[CLEAT_BACKEND_EPOLL] = "epoll",
+		[CLEAT_BACKEND_URING] = "uring",
+	};
+	int i = find(text, names, sizeof(names) / sizeof(names[0]));
+
+	if (i < 0)
+		return "not a backend; write auto, epoll or uring";
+	*(enum cleat_backend *)to = (enum cleat_backend)i;
+	return NULL;
 }
 
 /* clang-format off */
@@ -64,6 +88,9 @@ static const struct opt options[] = {
 	  "threads, processes, or one at a time" },
 	{ 0, "workers", opt_count, offsetof(struct serve, workers), "N",
 	  "threads that fibers run on (default: one per core)" },
+	{ 0, "backend", parse_backend, offsetof(struct serve, backend), "NAME",
+	  "how to wait: epoll, uring (io_uring, where the kernel\n"
+	  "allows it), or auto (default), the better of the two" },
 	{ 0, "max-conns", opt_count, offsetof(struct serve, max_conns), "N",
 	  "connections at once (default: what ulimit -n leaves);\n"
 	  "not with --mode one" },
@@ -317,6 +344,7 @@ static int serve(const struct serve *s, const struct cleat_service *service,
 		.n_fds = n_fds,
 		.mode = s->mode,
 		.workers = s->workers,
+		.backend = s->backend,
 		.max_conns = s->max_conns,
 		.max_per_source = s->max_per_source,
 		.count = s->once ? 1 : 0,
