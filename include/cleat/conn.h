@@ -90,6 +90,8 @@ ssize_t cleat_recv(struct cleat_conn *c, void *buf, size_t len,
  * *DATA is valid until this fiber next waits or C is read again, whichever is
  * first; cleat_send() may be handed it as it is.  Spares a buffer for each
  * connection: on a fiber all share one that is warm in the cache.
+ * Where many small views follow each other it may receive ahead: from then on
+ * bytes that have come need not be in the socket any more.
  */
 ssize_t cleat_view(struct cleat_conn *c, const void **data, cleat_time until);
 
@@ -152,7 +154,9 @@ int cleat_adopt_listener(struct cleat_listener **l, int fd);
 int cleat_conn_peer(const struct cleat_conn *c, struct cleat_sockaddr *sa);
 int cleat_conn_local(const struct cleat_conn *c, struct cleat_sockaddr *sa);
 
-/* cleat_conn_fd - its descriptor, still owned by C. */
+/* cleat_conn_fd - its descriptor, still owned by C.  To set options and the
+ * like: what is to be read may be with the library already.
+ */
 int cleat_conn_fd(const struct cleat_conn *c);
 
 /* Bytes that the program has received and sent. */

@@ -6,6 +6,7 @@
 #define CLEAT_FIBER_SANITIZE_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
@@ -132,7 +133,30 @@ static inline void cleat__san_tsan_done(struct cleat__san *s)
 {
 	__tsan_destroy_fiber(s->fiber);
 }
+
+/* liburing maps and unmaps by system calls of its own, unseen: memory that one
+ * thread has left may be new in another.  The calls share the TAG.
+ */
+static inline void cleat__san_mapped(const void *tag)
+{
+	__tsan_acquire((void *)(uintptr_t)tag);
+}
+
+static inline void cleat__san_unmapped(const void *tag)
+{
+	__tsan_release((void *)(uintptr_t)tag);
+}
 #else
+static inline void cleat__san_mapped(const void *tag)
+{
+	(void)tag;
+}
+
+static inline void cleat__san_unmapped(const void *tag)
+{
+	(void)tag;
+}
+
 static inline void cleat__san_tsan_thread(struct cleat__san *s)
 {
 	(void)s;

@@ -372,6 +372,7 @@ int cleat__sched_open(struct cleat__sched *s,
 
 	memset(s, 0, sizeof(*s));
 	s->hot = malloc(CLEAT__HOT_SIZE);
+	s->hot_size = CLEAT__HOT_SIZE;
 	if (!s->hot)
 		return -ENOMEM;
 	err = open_backend(s, opt->backend);

@@ -79,6 +79,7 @@ struct cleat__sched {
 	struct cleat_scope *scopes; /* open ones */
 	struct cleat__queue ended; /* who waits for any fiber to return */
 	void *hot; /* CLEAT__HOT_SIZE bytes that all its fibers share */
+	size_t hot_size; /* with what a backend lends besides */
 	unsigned helpers; /* threads at work for it, see offload.c */
 	struct cleat__queue helpers_wanted;
 	/* What other threads woke. */
@@ -177,9 +178,9 @@ static inline int cleat__enter(void)
 /* Whether DATA is borrowed from cleat_view(): the next fiber overwrites it. */
 static inline bool cleat__is_hot(const void *data)
 {
-	uintptr_t hot = cleat__self ? (uintptr_t)cleat__self->hot : 0;
+	const struct cleat__sched *s = cleat__self;
 
-	return hot && (uintptr_t)data - hot < CLEAT__HOT_SIZE;
+	return s && (uintptr_t)data - (uintptr_t)s->hot < s->hot_size;
 }
 
 /* cleat__enter_with - the same for a call that is handed DATA: it does not give

@@ -14,7 +14,9 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include <cleat/time.h>
 
@@ -26,6 +28,9 @@ enum cleat__dir {
 	CLEAT__IN = 1,
 	CLEAT__OUT = 2,
 };
+
+/* Of a watch: what comes is to be taken, not received. */
+#define CLEAT__FED 1
 
 /* A descriptor that is waited on, embedded in what owns it. */
 struct cleat__watch {
@@ -43,6 +48,12 @@ struct cleat__watch {
 	 * drained once more. */
 	bool again;
 	_Atomic uint8_t polled; /* directions that plain threads wait in */
+	uint8_t armed; /* bits: CLEAT__FED, and the backend's own */
+	/* While W is fed: what has come and was not taken, a queue of buffers,
+	 * and what the stream broke with after it, as an errno. */
+	uint8_t n_pieces, broken;
+	uint8_t small; /* small messages in a row: see net/conn.c */
+	uint16_t first, last;
 	struct cleat__sched *home; /* whose backend knows FD; or NULL */
 	struct cleat__op *in, *out; /* who waits */
 	struct cleat__watch *prev, *next; /* of the same home */
@@ -57,6 +68,10 @@ struct cleat__op {
 	uint8_t n;
 	uint8_t dirs;
 };
+
+/* The bytes DATA of W come before all that are received.  Returns 0 or -errno.
+ */
+typedef int cleat__keep(struct cleat__watch *w, const void *data, size_t len);
 
 /* One for each way to wait; wait_epoll.c is the reference.  Calls run on the
  * scheduler's own thread, but for wake.  They return 0 or -errno.
@@ -80,6 +95,19 @@ struct cleat__backend {
 	 * was woken or UNTIL has passed. */
 	void (*wait)(struct cleat__sched *s, cleat_time until);
 	void (*wake)(struct cleat__sched *s); /* any thread */
+
+	/* For backends that can receive ahead; else NULL.  FEED asks for it:
+	 * perhaps W is fed from now on, and until TAKE says otherwise.  What is
+	 * left at a forget is handed to KEEP. */
+	void (*feed)(struct cleat__sched *s, struct cleat__watch *w,
+		     cleat__keep *keep);
+	/* Receive no more ahead; what has come is there to be taken. */
+	void (*starve)(struct cleat__sched *s, struct cleat__watch *w);
+	/* Up to MAX bytes that came next, lent in *DATA until another take.
+	 * Returns how many, or an error of the stream, or -EAGAIN: wait, if W
+	 * is still fed. */
+	ssize_t (*take)(struct cleat__sched *s, struct cleat__watch *w,
+			const void **data, size_t max);
 };
 
 extern const struct cleat__backend cleat__epoll, cleat__uring;
@@ -88,6 +116,11 @@ static inline struct cleat__watch *cleat__watch_of(const struct cleat__op *op,
 						   unsigned i)
 {
 	return op->n == 1 ? op->one : op->any[i];
+}
+
+static inline bool cleat__is_fed(const struct cleat__watch *w)
+{
+	return w->armed & CLEAT__FED;
 }
 
 static inline bool cleat__is_ready(const struct cleat__watch *w, unsigned dirs)

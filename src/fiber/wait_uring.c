@@ -10,16 +10,13 @@
  * each event interrupts the thread, and epoll is the better choice.
  */
 #include <errno.h>
-#include <liburing.h>
 #include <poll.h>
 #include <stdlib.h>
 
 #include "base/sys.h"
 #include "base/time.h"
-#include "fiber/sched.h"
-#include "fiber/wait.h"
+#include "fiber/uring.h"
 
-#define BATCH 64 /* as in wait_epoll.c */
 #define SUBMISSIONS 256
 /* What cannot be put here at once the kernel keeps elsewhere, and ends the poll
  * that it is of.  It also sizes the table in which the kernel looks for the
@@ -27,33 +24,46 @@
  */
 #define COMPLETIONS 8192
 
-struct state {
-	struct io_uring ring;
-	struct cleat__watch wakeup; /* an eventfd, written by wake */
-	struct io_uring_cqe *events[BATCH];
-};
-
-/* Room to ask the kernel for something; what was there before is submitted, at
- * the latest, by the next wait.
- */
-static struct io_uring_sqe *ask(struct state *st)
+struct io_uring_sqe *cleat__uring_ask(struct cleat__uring *u)
 {
 	struct io_uring_sqe *sqe;
 
-	while (!(sqe = io_uring_get_sqe(&st->ring)))
-		(void)io_uring_submit(&st->ring); /* short of memory: again */
+	while (!(sqe = io_uring_get_sqe(&u->ring)))
+		(void)io_uring_submit(&u->ring); /* short of memory: again */
 	return sqe;
 }
 
 static void learn(struct cleat__sched *s, struct cleat__watch *w)
 {
-	struct io_uring_sqe *sqe = ask(s->backend_state);
+	struct io_uring_sqe *sqe = cleat__uring_ask(s->backend_state);
 
 	io_uring_prep_poll_multishot(sqe, w->fd,
 				     POLLIN | POLLOUT | POLLRDHUP | POLLPRI |
 					     POLLRDBAND);
-	io_uring_sqe_set_data(sqe, w);
-	cleat__watch_link(s, w);
+	io_uring_sqe_set_data64(sqe, (uintptr_t)w | CLEAT__POLL);
+	if (!w->armed)
+		cleat__watch_link(s, w);
+	w->armed |= CLEAT__POLL;
+}
+
+/* Not POLL_REMOVE, which says -EALREADY while an event is on its way and would
+ * have to be tried again.
+ */
+void cleat__uring_stop(struct cleat__uring *u, struct cleat__watch *w,
+		       unsigned kind)
+{
+	struct io_uring_sqe *sqe = cleat__uring_ask(u);
+
+	io_uring_prep_cancel64(sqe, (uintptr_t)w | kind, 0);
+	io_uring_sqe_set_data(sqe, NULL);
+	io_uring_sqe_set_flags(sqe, IOSQE_CQE_SKIP_SUCCESS);
+}
+
+void cleat__uring_ended(struct cleat__watch *w, unsigned kind)
+{
+	w->armed &= (uint8_t)~kind;
+	if (!w->armed)
+		cleat__watch_unlink(w);
 }
 
 static int open_ring(struct io_uring *ring)
@@ -68,53 +78,69 @@ static int open_ring(struct io_uring *ring)
 
 	if (err < 0)
 		return err;
+	cleat__san_mapped(&cleat__uring);
 	(void)io_uring_register_ring_fd(ring); /* or it costs a little more */
 	return 0;
 }
 
+static void close_ring(struct io_uring *ring)
+{
+	cleat__san_unmapped(&cleat__uring);
+	io_uring_queue_exit(ring);
+}
+
 static void uring_close(struct cleat__sched *s)
 {
-	struct state *st = s->backend_state;
+	struct cleat__uring *u = s->backend_state;
 
-	io_uring_queue_exit(&st->ring);
-	sys_close(st->wakeup.fd);
-	free(st);
+	close_ring(&u->ring);
+	cleat__feed_close(s);
+	sys_close(u->wakeup.fd);
+	free(u);
 }
 
 /* The first submission shows whether a filter lets the ring be used. */
-static int begin(struct cleat__sched *s, struct state *st)
+static int begin(struct cleat__sched *s, struct cleat__uring *u)
 {
 	int n;
 
-	s->backend_state = st;
-	learn(s, &st->wakeup);
-	n = io_uring_submit(&st->ring);
+	s->backend_state = u;
+	cleat__feed_open(s);
+	learn(s, &u->wakeup);
+	n = io_uring_submit(&u->ring);
 	if (n > 0)
 		return 0;
-	cleat__watch_unlink(&st->wakeup);
+	cleat__uring_ended(&u->wakeup, CLEAT__POLL);
 	uring_close(s);
 	return n < 0 ? n : -EAGAIN;
 }
 
 static int uring_open(struct cleat__sched *s)
 {
-	struct state *st = malloc(sizeof(*st));
+	struct cleat__uring *u = malloc(sizeof(*u));
 	int err;
 
-	if (!st)
+	if (!u)
 		return -ENOMEM;
-	err = open_ring(&st->ring);
+	err = open_ring(&u->ring);
 	if (err < 0) {
-		free(st);
+		free(u);
 		return err;
 	}
-	cleat__watch_init(&st->wakeup, sys_eventfd());
-	if (st->wakeup.fd >= 0)
-		return begin(s, st);
-	err = st->wakeup.fd;
-	io_uring_queue_exit(&st->ring);
-	free(st);
+	cleat__watch_init(&u->wakeup, sys_eventfd());
+	if (u->wakeup.fd >= 0)
+		return begin(s, u);
+	err = u->wakeup.fd;
+	close_ring(&u->ring);
+	free(u);
 	return err;
+}
+
+/* Whether what is armed for W tells of DIRS. */
+static bool is_told(const struct cleat__watch *w, unsigned dirs)
+{
+	return (w->armed & CLEAT__POLL) ||
+	       (dirs == CLEAT__IN && (w->armed & CLEAT__RECV));
 }
 
 static int submit_new(struct cleat__sched *s, struct cleat__op *op)
@@ -122,8 +148,10 @@ static int submit_new(struct cleat__sched *s, struct cleat__op *op)
 	for (unsigned i = 0; i < op->n; i++) {
 		struct cleat__watch *w = cleat__watch_of(op, i);
 
-		if (!w->home)
+		if (!is_told(w, op->dirs))
 			learn(s, w);
+		if (op->dirs & CLEAT__OUT) /* much goes to and fro: see feed */
+			cleat__feed_stop(s->backend_state, w);
 		cleat__arm(w, op);
 	}
 	return 0;
@@ -132,7 +160,7 @@ static int submit_new(struct cleat__sched *s, struct cleat__op *op)
 /* Apart, and short: this is on every message's path. */
 static int uring_submit(struct cleat__sched *s, struct cleat__op *op)
 {
-	if (op->n != 1 || !op->one->home)
+	if (op->n != 1 || !is_told(op->one, op->dirs))
 		return submit_new(s, op);
 	cleat__arm(op->one, op);
 	return 0;
@@ -154,14 +182,14 @@ static void end_waits(struct cleat__watch *w, int err)
 		cleat__complete(w->out, err);
 }
 
-/* The poll of W is over: cancelled by forget, refused (-EBADF), or, with RES at
- * least 0, given up by a kernel short of room.  Then all may be tried, and the
- * next wait arms another.
+/* The poll of W is over: refused (-EBADF); or cancelled, by forget or to feed
+ * W instead; or given up by a kernel short of room.  Then all may be tried, and
+ * the next wait arms another.
  */
 static void handle_end(struct cleat__watch *w, int res)
 {
-	cleat__watch_unlink(w);
-	if (res < 0)
+	cleat__uring_ended(w, CLEAT__POLL);
+	if (res < 0 && res != -ECANCELED)
 		end_waits(w, res);
 	else
 		cleat__became_ready(w, CLEAT__IN | CLEAT__OUT);
@@ -193,63 +221,87 @@ static void handle_events(struct cleat__watch *w, int events)
 	cleat__became_ready(w, dirs);
 }
 
-static void handle(const struct io_uring_cqe *e)
+static struct cleat__watch *watch_of(const struct io_uring_cqe *e)
 {
-	struct cleat__watch *w = io_uring_cqe_get_data(e);
+	return (struct cleat__watch *)(uintptr_t)(e->user_data &
+						  ~(uint64_t)CLEAT__KINDS);
+}
+
+static void handle(struct cleat__uring *u, const struct io_uring_cqe *e)
+{
+	struct cleat__watch *w = watch_of(e);
 
 	if (!w)
 		return; /* of a cancellation that found nothing */
-	if (e->flags & IORING_CQE_F_MORE)
+	if (e->user_data & CLEAT__RECV)
+		cleat__feed_handle(u, w, e);
+	else if (e->flags & IORING_CQE_F_MORE)
 		handle_events(w, e->res);
 	else
 		handle_end(w, e->res);
 }
 
 /* With thousands of connections each is cold: see wait_epoll.c. */
-static void fetch_ahead(const struct state *st, unsigned i, unsigned n)
+static void fetch_ahead(const struct cleat__uring *u, unsigned i, unsigned n)
 {
 	if (i + 4 < n)
-		__builtin_prefetch(io_uring_cqe_get_data(st->events[i + 4]));
+		__builtin_prefetch(watch_of(u->events[i + 4]));
 	if (i + 2 < n) {
-		const struct cleat__watch *w =
-			io_uring_cqe_get_data(st->events[i + 2]);
+		const struct cleat__watch *w = watch_of(u->events[i + 2]);
 
 		if (w)
 			__builtin_prefetch(w->in);
 	}
 }
 
-static void handle_all(struct state *st)
+static void handle_all(struct cleat__uring *u)
 {
-	unsigned n = io_uring_peek_batch_cqe(&st->ring, st->events, BATCH);
+	unsigned n =
+		io_uring_peek_batch_cqe(&u->ring, u->events, CLEAT__EVENTS);
 
 	for (unsigned i = 0; i < n; i++) {
-		fetch_ahead(st, i, n);
-		handle(st->events[i]);
+		fetch_ahead(u, i, n);
+		handle(u, u->events[i]);
 	}
-	io_uring_cq_advance(&st->ring, n);
+	io_uring_cq_advance(&u->ring, n);
 }
 
 /* Whoever waits on other watches is only made ready meanwhile. */
+void cleat__uring_await(struct cleat__sched *s, struct cleat__watch *w,
+			unsigned kinds)
+{
+	struct cleat__uring *u = s->backend_state;
+
+	while (w->armed & kinds) {
+		(void)io_uring_submit_and_get_events(&u->ring);
+		handle_all(u);
+	}
+}
+
 static void uring_forget(struct cleat__sched *s, struct cleat__watch *w)
 {
-	struct state *st = s->backend_state;
-	struct io_uring_sqe *sqe = ask(st);
+	struct cleat__uring *u = s->backend_state;
 
-	/* Not POLL_REMOVE, which says -EALREADY while an event is on its way
-	 * and would have to be tried again. */
-	io_uring_prep_cancel(sqe, w, 0);
-	io_uring_sqe_set_data(sqe, NULL);
-	io_uring_sqe_set_flags(sqe, IOSQE_CQE_SKIP_SUCCESS);
-	while (w->home) {
-		(void)io_uring_submit_and_get_events(&st->ring);
-		handle_all(st);
+	if (w->armed & CLEAT__POLL)
+		cleat__uring_stop(u, w, CLEAT__POLL);
+	if (w->armed & CLEAT__RECV)
+		cleat__uring_stop(u, w, CLEAT__RECV);
+	cleat__uring_await(s, w, CLEAT__KINDS);
+	if (w->armed & CLEAT__FED) {
+		cleat__feed_end(u, w);
+		cleat__uring_ended(w, CLEAT__FED);
 	}
+}
+
+static void uring_starve(struct cleat__sched *s, struct cleat__watch *w)
+{
+	cleat__feed_stop(s->backend_state, w);
+	cleat__uring_await(s, w, CLEAT__RECV);
 }
 
 static void uring_wait_until(struct cleat__sched *s, cleat_time until)
 {
-	struct state *st = s->backend_state;
+	struct cleat__uring *u = s->backend_state;
 	int64_t left = cleat__left(until);
 	struct __kernel_timespec ts = {
 		.tv_sec = left / CLEAT_SEC,
@@ -257,24 +309,24 @@ static void uring_wait_until(struct cleat__sched *s, cleat_time until)
 	};
 	struct io_uring_cqe *unused;
 
-	if (!st->wakeup.home)
-		learn(s, &st->wakeup);
+	if (!u->wakeup.home)
+		learn(s, &u->wakeup);
 	/* What these say the completions say too, or the next call. */
 	if (left == 0)
-		(void)io_uring_submit_and_get_events(&st->ring);
+		(void)io_uring_submit_and_get_events(&u->ring);
 	else
 		(void)io_uring_submit_and_wait_timeout(
-			&st->ring, &unused, 1,
+			&u->ring, &unused, 1,
 			until == CLEAT_FOREVER ? NULL : &ts, NULL);
-	handle_all(st);
+	handle_all(u);
 }
 
 /* Each write is an event, so nobody need read what it adds up to. */
 static void uring_wake(struct cleat__sched *s)
 {
-	struct state *st = s->backend_state;
+	struct cleat__uring *u = s->backend_state;
 
-	(void)sys_write_u64(st->wakeup.fd, 1); /* full in 500,000 years */
+	(void)sys_write_u64(u->wakeup.fd, 1); /* full in 500,000 years */
 }
 
 const struct cleat__backend cleat__uring = {
@@ -286,4 +338,7 @@ const struct cleat__backend cleat__uring = {
 	.forget = uring_forget,
 	.wait = uring_wait_until,
 	.wake = uring_wake,
+	.feed = cleat__feed,
+	.starve = uring_starve,
+	.take = cleat__feed_take,
 };

@@ -10,6 +10,9 @@
 #include "base/sys.h"
 #include "base/time.h"
 
+#define SMALL 1024 /* bytes; what is larger had better be received */
+#define SMALL_RUN 16
+
 void cleat__unmap(struct cleat_sockaddr *sa)
 {
 	struct sockaddr_in in = { .sin_family = AF_INET };
@@ -207,12 +210,6 @@ recv_until(struct cleat_conn *c, void *buf, size_t len, cleat_time until)
 	}
 }
 
-ssize_t cleat__conn_recv(struct cleat_conn *c, void *buf, size_t len,
-			 cleat_time until)
-{
-	return recv_until(c, buf, len, until);
-}
-
 size_t cleat__conn_take(struct cleat_conn *c, void *buf, size_t len)
 {
 	if (len > c->stash_len)
@@ -262,6 +259,88 @@ int cleat__conn_put_back(struct cleat_conn *c, const void *data, size_t len)
 	return 0;
 }
 
+/* Bytes that were received ahead follow those in the stash. */
+static int keep(struct cleat__watch *w, const void *data, size_t len)
+{
+	struct cleat_conn *c =
+		(struct cleat_conn *)((char *)w -
+				      offsetof(struct cleat_conn, io));
+	size_t had = c->stash_len;
+	unsigned char *stash = malloc(had + len);
+
+	if (!stash)
+		return -ENOMEM;
+	(void)cleat__conn_take(c, stash, had); /* all of it */
+	memcpy(stash + had, data, len);
+	free(c->stash);
+	c->stash = stash;
+	c->stash_at = 0;
+	c->stash_len = c->stash_room = had + len;
+	return 0;
+}
+
+/* Who views many small messages in a row is fed them: spared a call for each.
+ */
+static void count_small(struct cleat_conn *c, ssize_t n)
+{
+	struct cleat__sched *s = cleat__self;
+
+	if (n > SMALL || c->io.exact)
+		c->io.small = 0;
+	else if (++c->io.small == SMALL_RUN && s && s->backend->feed)
+		s->backend->feed(s, &c->io, keep);
+}
+
+/* Up to MAX bytes that were received ahead; or -EAGAIN: C is not fed any more.
+ */
+static ssize_t take_until(struct cleat_conn *c, const void **data, size_t max,
+			  cleat_time until)
+{
+	struct cleat__sched *s = cleat__self;
+
+	if (s != c->io.home)
+		return -EBUSY;
+	if (c->is_limited && cleat_now() >= c->end)
+		return -ETIMEDOUT;
+	while (cleat__is_fed(&c->io)) {
+		ssize_t n = s->backend->take(s, &c->io, data, max);
+		int err = 0;
+
+		if (n > 0)
+			c->received += (uint64_t)n;
+		if (n != -EAGAIN)
+			return n;
+		if (cleat__is_fed(&c->io))
+			err = cleat__conn_wait(c, CLEAT__IN, until);
+		if (err == -ETIMEDOUT) /* there may be something all the same */
+			s->backend->starve(s, &c->io);
+		else if (err < 0)
+			return err;
+	}
+	return -EAGAIN;
+}
+
+static ssize_t recv_taken(struct cleat_conn *c, void *buf, size_t len,
+			  cleat_time until)
+{
+	const void *data;
+	ssize_t n = take_until(c, &data, len, until);
+
+	if (n > 0)
+		memcpy(buf, data, (size_t)n);
+	return n;
+}
+
+ssize_t cleat__conn_recv(struct cleat_conn *c, void *buf, size_t len,
+			 cleat_time until)
+{
+	ssize_t n = -EAGAIN;
+
+	if (cleat__is_fed(&c->io))
+		n = recv_taken(c, buf, len, until);
+	return n == -EAGAIN ? recv_until(c, buf, len, until) : n;
+}
+
 ssize_t cleat_recv(struct cleat_conn *c, void *buf, size_t len,
 		   cleat_time until)
 {
@@ -270,7 +349,7 @@ ssize_t cleat_recv(struct cleat_conn *c, void *buf, size_t len,
 	if (n == 0 && c->stash_len > 0)
 		return (ssize_t)cleat__conn_take(c, buf, len);
 	if (n == 0 && len > 0)
-		n = recv_until(c, buf, len, until);
+		n = cleat__conn_recv(c, buf, len, until);
 	return n < 0 ? cleat__conn_fail(c, (int)n, "receive from") : n;
 }
 
@@ -294,19 +373,37 @@ static ssize_t view_stash(struct cleat_conn *c, const void **data)
 	return (ssize_t)n;
 }
 
+static ssize_t view_received(struct cleat_conn *c, const void **data,
+			     cleat_time until)
+{
+	void *buf = view_buffer(c);
+	ssize_t n;
+
+	if (!buf)
+		return -ENOMEM;
+	n = recv_until(c, buf, CLEAT__HOT_SIZE, until);
+	if (n > 0)
+		count_small(c, n);
+	*data = buf;
+	return n;
+}
+
 ssize_t cleat_view(struct cleat_conn *c, const void **data, cleat_time until)
 {
 	ssize_t n = cleat__enter();
-	void *buf;
+	const void *found = NULL;
 
 	if (n == 0 && c->stash_len > 0)
 		return view_stash(c, data);
-	buf = view_buffer(c);
 	if (n == 0)
-		n = buf ? recv_until(c, buf, CLEAT__HOT_SIZE, until) : -ENOMEM;
+		n = cleat__is_fed(&c->io)
+			    ? take_until(c, &found, SIZE_MAX, until)
+			    : -EAGAIN;
+	if (n == -EAGAIN)
+		n = view_received(c, &found, until);
 	if (n < 0)
 		return cleat__conn_fail(c, (int)n, "receive from");
-	*data = buf;
+	*data = found;
 	return n;
 }
 

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: MIT */
+/* Receiving ahead: the kernel puts what comes for a watch into buffers, by a
+ * multishot receive, and the reader takes it from there: no system call, and no
+ * copy.  Worth it for small messages only.  The buffers are few: a watch that
+ * leaves many pieces lie, or gets large ones, is no longer fed, and neither is
+ * who finds no buffer; they receive as they did before.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/sys.h"
+#include "fiber/uring.h"
+
+#define GROUP 0
+#define PIECES_MAX 4 /* of one watch, before it is stopped */
+/* With more connections the kernel's memory for a receive, colder and larger
+ * than that for a poll, costs more than the calls that it spares.
+ */
+#define FED_MAX 256
+#define RING_SIZE (CLEAT__PIECES * sizeof(struct io_uring_buf))
+
+static char *memory_of(const struct cleat__uring *u, unsigned id)
+{
+	return u->memory + (size_t)id * CLEAT__PIECE_STRIDE;
+}
+
+static void give_back(struct cleat__uring *u, unsigned id)
+{
+	io_uring_buf_ring_add(u->buffers, memory_of(u, id), CLEAT__PIECE_SIZE,
+			      (unsigned short)id,
+			      io_uring_buf_ring_mask(CLEAT__PIECES), 0);
+	io_uring_buf_ring_advance(u->buffers, 1);
+}
+
+/* Behind the hot buffer: what is lent from here is as volatile. */
+static int extend_hot(struct cleat__sched *s, struct cleat__uring *u)
+{
+	size_t size = CLEAT__HOT_SIZE + CLEAT__PIECES * CLEAT__PIECE_STRIDE;
+	void *hot = realloc(s->hot, size);
+
+	if (!hot)
+		return -ENOMEM;
+	s->hot = hot;
+	s->hot_size = size;
+	u->memory = (char *)hot + CLEAT__HOT_SIZE;
+	return 0;
+}
+
+static int register_ring(struct cleat__uring *u, void *at)
+{
+	struct io_uring_buf_reg reg = {
+		.ring_addr = (uint64_t)(uintptr_t)at,
+		.ring_entries = CLEAT__PIECES,
+		.bgid = GROUP,
+	};
+
+	return io_uring_register_buf_ring(&u->ring, &reg, 0);
+}
+
+void cleat__feed_open(struct cleat__sched *s)
+{
+	struct cleat__uring *u = s->backend_state;
+	void *at = mmap(NULL, RING_SIZE, PROT_READ | PROT_WRITE,
+			MAP_ANONYMOUS | MAP_PRIVATE, -1, 0);
+
+	u->buffers = NULL;
+	u->lent = -1;
+	u->n_fed = 0;
+	if (at == MAP_FAILED)
+		return;
+	if (extend_hot(s, u) < 0 || register_ring(u, at) < 0) {
+		(void)munmap(at, RING_SIZE); /* ours, and whole */
+		return;
+	}
+	u->buffers = at;
+	io_uring_buf_ring_init(u->buffers);
+	for (unsigned id = 0; id < CLEAT__PIECES; id++)
+		give_back(u, id);
+}
+
+/* After the ring, whose kernel side looks at the buffers. */
+void cleat__feed_close(struct cleat__sched *s)
+{
+	struct cleat__uring *u = s->backend_state;
+
+	if (u->buffers)
+		(void)munmap(u->buffers, RING_SIZE); /* ours, and whole */
+}
+
+void cleat__feed(struct cleat__sched *s, struct cleat__watch *w,
+		 cleat__keep *keep)
+{
+	struct cleat__uring *u = s->backend_state;
+	struct io_uring_sqe *sqe;
+
+	if (!u->buffers || u->n_fed == FED_MAX || !(w->armed & CLEAT__POLL) ||
+	    (w->armed & CLEAT__RECV))
+		return;
+	u->n_fed++;
+	u->keep = keep;
+	cleat__uring_stop(u, w, CLEAT__POLL);
+	sqe = cleat__uring_ask(u);
+	io_uring_prep_recv_multishot(sqe, w->fd, NULL, 0, 0);
+	io_uring_sqe_set_data64(sqe, (uintptr_t)w | CLEAT__RECV);
+	sqe->flags |= IOSQE_BUFFER_SELECT;
+	sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;
+	sqe->buf_group = GROUP;
+	w->armed |= CLEAT__RECV | CLEAT__FED;
+}
+
+void cleat__feed_stop(struct cleat__uring *u, struct cleat__watch *w)
+{
+	if ((w->armed & (CLEAT__RECV | CLEAT__STOPPING)) != CLEAT__RECV)
+		return;
+	w->armed |= CLEAT__STOPPING;
+	cleat__uring_stop(u, w, CLEAT__RECV);
+}
+
+static void add(struct cleat__uring *u, struct cleat__watch *w, unsigned id,
+		unsigned len)
+{
+	u->pieces[id].at = 0;
+	u->pieces[id].len = (uint16_t)len;
+	if (w->n_pieces == 0)
+		w->first = (uint16_t)id;
+	else
+		u->pieces[w->last].next = (uint16_t)id;
+	w->last = (uint16_t)id;
+	w->n_pieces++;
+	if (len == CLEAT__PIECE_SIZE || w->n_pieces >= PIECES_MAX)
+		cleat__feed_stop(u, w);
+}
+
+static unsigned pop(struct cleat__uring *u, struct cleat__watch *w)
+{
+	unsigned id = w->first;
+
+	w->first = u->pieces[id].next;
+	w->n_pieces--;
+	return id;
+}
+
+/* An end is found again by a receive; of an error this was the only word. */
+void cleat__feed_handle(struct cleat__uring *u, struct cleat__watch *w,
+			const struct io_uring_cqe *e)
+{
+	if (e->res > 0)
+		add(u, w, e->flags >> IORING_CQE_BUFFER_SHIFT,
+		    (unsigned)e->res);
+	else if (e->res < 0 && e->res != -ENOBUFS && e->res != -ECANCELED)
+		w->broken =
+			(uint8_t)(e->res == -ETIMEDOUT ? ENETRESET : -e->res);
+	if (!(e->flags & IORING_CQE_F_MORE)) {
+		u->n_fed--;
+		cleat__uring_ended(w, CLEAT__RECV | CLEAT__STOPPING);
+	}
+	cleat__became_ready(w, CLEAT__IN);
+}
+
+/* Of W's first piece, which is lent once all of it is taken. */
+static ssize_t take_some(struct cleat__uring *u, struct cleat__watch *w,
+			 const void **data, size_t max)
+{
+	struct cleat__piece *p = &u->pieces[w->first];
+	size_t n = p->len < max ? p->len : max;
+
+	*data = memory_of(u, w->first) + p->at;
+	p->at = (uint16_t)(p->at + n);
+	p->len = (uint16_t)(p->len - n);
+	if (p->len == 0)
+		u->lent = (int)pop(u, w);
+	return (ssize_t)n;
+}
+
+ssize_t cleat__feed_take(struct cleat__sched *s, struct cleat__watch *w,
+			 const void **data, size_t max)
+{
+	struct cleat__uring *u = s->backend_state;
+	int err = -w->broken;
+
+	if (u->lent >= 0)
+		give_back(u, (unsigned)u->lent);
+	u->lent = -1;
+	if (w->n_pieces > 0)
+		return take_some(u, w, data, max);
+	w->broken = 0;
+	if (err < 0)
+		return err;
+	if (!(w->armed & CLEAT__RECV)) {
+		cleat__set_ready(w, CLEAT__IN);
+		cleat__uring_ended(w, CLEAT__FED);
+	}
+	return -EAGAIN;
+}
+
+void cleat__feed_end(struct cleat__uring *u, struct cleat__watch *w)
+{
+	while (w->n_pieces > 0) {
+		unsigned id = pop(u, w);
+		const struct cleat__piece *p = &u->pieces[id];
+
+		if (u->keep(w, memory_of(u, id) + p->at, p->len) < 0)
+			(void)sys_shutdown(w->fd, SHUT_RDWR); /* lost some */
+		give_back(u, id);
+	}
+	cleat__set_ready(w, CLEAT__IN);
+}

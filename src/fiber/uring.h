@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+/* The inside of the io_uring backend: wait_uring.c has the ring and the polls,
+ * feed_uring.c what is received ahead.
+ */
+#ifndef CLEAT_FIBER_URING_H
+#define CLEAT_FIBER_URING_H
+
+#include <liburing.h>
+#include <stdint.h>
+
+#include "fiber/sched.h"
+#include "fiber/wait.h"
+
+#define CLEAT__EVENTS 64 /* as in wait_epoll.c */
+
+/* Enough for what a wait brings: the fewer, the more of them are in the cache.
+ * The odd line keeps them from all lying at the same place of it.
+ */
+#define CLEAT__PIECES 64
+#define CLEAT__PIECE_SIZE 2048
+#define CLEAT__PIECE_STRIDE (CLEAT__PIECE_SIZE + 64)
+
+/* Of watch.armed, beside CLEAT__FED; the first two also tell completions apart,
+ * in the low bits of the watch's address.
+ */
+enum {
+	CLEAT__POLL = 2, /* a multishot poll is in the kernel */
+	CLEAT__RECV = 4, /* a multishot receive is */
+	CLEAT__STOPPING = 8, /* and is being cancelled */
+	CLEAT__KINDS = CLEAT__POLL | CLEAT__RECV,
+};
+
+/* What a buffer holds: those of one watch are a queue. */
+struct cleat__piece {
+	uint16_t at, len, next;
+};
+
+struct cleat__uring {
+	struct io_uring ring;
+	struct cleat__watch wakeup; /* an eventfd, written by wake */
+	struct io_uring_buf_ring *buffers; /* NULL: none to be had */
+	char *memory; /* of the buffers: behind the hot one */
+	int lent; /* the piece that was taken last; or -1 */
+	unsigned n_fed; /* receives that are armed */
+	cleat__keep *keep;
+	struct cleat__piece pieces[CLEAT__PIECES];
+	struct io_uring_cqe *events[CLEAT__EVENTS];
+};
+
+/* cleat__uring_ask - room to ask the kernel for something: submitted, at the
+ * latest, by the next wait.
+ */
+struct io_uring_sqe *cleat__uring_ask(struct cleat__uring *u);
+
+/* cleat__uring_stop - cancel what of KIND is armed for W.  Its last event, with
+ * -ECANCELED, is still to come.
+ */
+void cleat__uring_stop(struct cleat__uring *u, struct cleat__watch *w,
+		       unsigned kind);
+
+/* cleat__uring_ended - KIND is no more in the kernel for W. */
+void cleat__uring_ended(struct cleat__watch *w, unsigned kind);
+
+/* cleat__uring_await - handle events until none of KINDS is armed for W. */
+void cleat__uring_await(struct cleat__sched *s, struct cleat__watch *w,
+			unsigned kinds);
+
+/* The buffers.  There may be none, and then nobody is fed. */
+void cleat__feed_open(struct cleat__sched *s);
+void cleat__feed_close(struct cleat__sched *s);
+
+/* cleat__feed_handle - an event of W's receive. */
+void cleat__feed_handle(struct cleat__uring *u, struct cleat__watch *w,
+			const struct io_uring_cqe *e);
+
+/* cleat__feed_end - W, no longer armed, gives its pieces back. */
+void cleat__feed_end(struct cleat__uring *u, struct cleat__watch *w);
+
+/* cleat__feed_stop - W's receive is to end. */
+void cleat__feed_stop(struct cleat__uring *u, struct cleat__watch *w);
+
+/* As struct cleat__backend has them. */
+void cleat__feed(struct cleat__sched *s, struct cleat__watch *w,
+		 cleat__keep *keep);
+ssize_t cleat__feed_take(struct cleat__sched *s, struct cleat__watch *w,
+			 const void **data, size_t max);
+
+#endif

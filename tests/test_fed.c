@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: MIT */
+/* Connections that are viewed message by message, until a backend that can
+ * receives ahead for them; and all that may come to pass then.
+ */
+#include "net/conn.h"
+#include "pair.h"
+
+#define MANY 40 /* messages: enough to be fed */
+
+/* A and B are at it, and the backend knows B for one to feed. */
+static void converse(struct pair *p, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		const void *data;
+		char got;
+
+		ok(cleat_send(p->a, "?", 1, soon()));
+		assert_int_equal(cleat_view(p->b, &data, soon()), 1);
+		ok(cleat_send(p->b, data, 1, soon()));
+		assert_int_equal(cleat_recv(p->a, &got, 1, soon()), 1);
+		assert_int_equal(got, '?');
+	}
+}
+
+static void fed_open(struct pair *p)
+{
+	const void *data;
+
+	pair_open(p, "127.0.0.1:0");
+	assert_int_equal(cleat_view(p->b, &data, 0), -ETIMEDOUT);
+	converse(p, MANY);
+	if (cleat_is_fiber() && both_backend() == CLEAT_BACKEND_URING)
+		assert_true(p->b->io.armed & CLEAT__FED);
+}
+
+static void expect(struct cleat_conn *c, const char *want)
+{
+	char got[64];
+	size_t len = strlen(want);
+
+	assert_int_equal(cleat_recv_exactly(c, got, len, soon()), len);
+	assert_memory_equal(got, want, len);
+}
+
+/* Piece by piece, and less than a piece at a time. */
+static void in_small_parts(void)
+{
+	const void *data;
+	struct pair p;
+
+	fed_open(&p);
+	ok(cleat_send(p.a, "one two", 7, soon()));
+	expect(p.b, "one");
+	ok(cleat_send(p.a, " three", 6, soon()));
+	expect(p.b, " two three");
+	ok(cleat_send(p.a, "a line\nrest", 11, soon()));
+	assert_int_equal(
+		cleat_recv_until(p.b, (char[16]){ 0 }, 16, "\n", 1, soon()), 7);
+	assert_int_equal(cleat_view(p.b, &data, soon()), 4);
+	assert_memory_equal(data, "rest", 4);
+	converse(&p, MANY);
+	pair_close(&p);
+}
+
+static void nothing_comes(void)
+{
+	const void *data;
+	struct pair p;
+
+	fed_open(&p);
+	assert_int_equal(cleat_view(p.b, &data, 0), -ETIMEDOUT);
+	assert_int_equal(cleat_view(p.b, &data, cleat_in(CLEAT_MSEC)),
+			 -ETIMEDOUT);
+	converse(&p, MANY);
+	ok(cleat_send(p.a, "x", 1, soon()));
+	assert_int_equal(cleat_view(p.b, &data, 0), 1);
+	converse(&p, MANY);
+	pair_close(&p);
+}
+
+static void it_ends(void)
+{
+	const void *data;
+	struct pair p;
+
+	fed_open(&p);
+	ok(cleat_send(p.a, "bye", 3, soon()));
+	ok(cleat_shutdown(p.a, CLEAT_WRITE));
+	assert_int_equal(cleat_view(p.b, &data, soon()), 3);
+	assert_memory_equal(data, "bye", 3);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(cleat_view(p.b, &data, soon()), 0);
+	pair_close(&p);
+}
+
+static void it_breaks(void)
+{
+	static const struct linger none = { .l_onoff = 1 };
+	const void *data;
+	struct pair p;
+
+	fed_open(&p);
+	(void)setsockopt(cleat_conn_fd(p.a), SOL_SOCKET, SO_LINGER, &none,
+			 sizeof(none));
+	cleat_close(p.a);
+	p.a = NULL;
+	assert_int_equal(cleat_view(p.b, &data, soon()), -ECONNRESET);
+	assert_int_equal(cleat_view(p.b, &data, soon()), 0);
+	pair_close(&p);
+}
+
+/* The bytes 0, 1, 2 ... */
+struct flow {
+	struct cleat_conn *c;
+	size_t len, piece;
+};
+
+static void flow_out(void *arg)
+{
+	const struct flow *f = arg;
+	unsigned char out[16384];
+
+	for (size_t at = 0; at < f->len;) {
+		size_t n = f->len - at < f->piece ? f->len - at : f->piece;
+
+		for (size_t i = 0; i < n; i++)
+			out[i] = (unsigned char)(at + i);
+		ok(cleat_send(f->c, out, n, soon()));
+		at += n;
+	}
+}
+
+static void flow_in(struct cleat_conn *c, size_t len)
+{
+	size_t at = 0;
+
+	while (at < len) {
+		const void *data;
+		ssize_t n = cleat_view(c, &data, soon());
+
+		assert_true(n > 0);
+		for (ssize_t i = 0; i < n; i++)
+			assert_int_equal(((const unsigned char *)data)[i],
+					 (unsigned char)(at + (size_t)i));
+		at += (size_t)n;
+	}
+	assert_int_equal(at, len);
+}
+
+/* A flood meets a reader that is slow to begin. */
+static void flood(size_t len, size_t piece)
+{
+	struct cleat_scope *s;
+	struct flow f;
+	struct pair p;
+
+	ok(cleat_scope_open(&s, 0));
+	fed_open(&p);
+	f = (struct flow){ p.a, len, piece };
+	ok(cleat_go(s, flow_out, &f, CLEAT_FOREVER));
+	ok(cleat_sleep(cleat_in(CLEAT_MSEC)));
+	flow_in(p.b, len);
+	converse(&p, MANY);
+	ok(cleat_scope_wait(s, soon()));
+	pair_close(&p);
+	cleat_scope_close(s);
+}
+
+static void floods(void)
+{
+	flood(100, 1);
+	flood(5000, 10);
+	flood(MIB, 2048);
+	flood(4 * MIB, 16384);
+	flood(20000, 777);
+}
+
+/* More of them than there are buffers: none starves. */
+static void many_at_once(void)
+{
+	struct cleat_scope *s;
+	struct pair p[100];
+	struct flow f[100];
+
+	ok(cleat_scope_open(&s, 0));
+	for (size_t i = 0; i < COUNT(p); i++) {
+		fed_open(&p[i]);
+		f[i] = (struct flow){ p[i].a, 3000, 1000 };
+		ok(cleat_go(s, flow_out, &f[i], CLEAT_FOREVER));
+	}
+	ok(cleat_scope_wait(s, soon()));
+	for (size_t i = 0; i < COUNT(p); i++)
+		flow_in(p[i].b, 3000);
+	for (size_t i = 0; i < COUNT(p); i++) {
+		converse(&p[i], MANY);
+		pair_close(&p[i]);
+	}
+	cleat_scope_close(s);
+}
+
+/* What was lent is copied before another message takes its place. */
+static void borrowed(void)
+{
+	static char filler[MIB];
+	struct cleat_scope *s;
+	const void *data;
+	struct flow f;
+	struct pair p;
+	char got[8];
+
+	ok(cleat_scope_open(&s, 0));
+	fed_open(&p);
+	ok(cleat_send(p.a, "borrowed", 8, soon()));
+	assert_int_equal(cleat_view(p.b, &data, soon()), 8);
+	f = (struct flow){ p.a, 3000, 10 };
+	ok(cleat_send(p.b, data, 8, soon()));
+	expect(p.a, "borrowed");
+	ok(cleat_go(s, flow_out, &f, CLEAT_FOREVER));
+	ok(cleat_send(p.b, filler, 1, soon()));
+	assert_int_equal(cleat_recv(p.a, got, 1, soon()), 1);
+	flow_in(p.b, 3000);
+	cleat_scope_close(s);
+	pair_close(&p);
+}
+
+static struct pair outlived;
+
+static void leave_it(void *arg)
+{
+	(void)arg;
+	fed_open(&outlived);
+	ok(cleat_send(outlived.a, "first", 5, soon()));
+	ok(cleat_sleep(cleat_in(CLEAT_MSEC)));
+	ok(cleat_send(outlived.a, "second", 6, soon()));
+	ok(cleat_sleep(cleat_in(CLEAT_MSEC)));
+}
+
+/* The scheduler ends, and a plain thread reads on. */
+static void read_on(void)
+{
+	ok(both_run(leave_it, NULL));
+	ok(cleat_send(outlived.a, "third", 5, soon()));
+	expect(outlived.b, "firstsecondthird");
+	pair_close(&outlived);
+}
+
+static void view_elsewhere(void *arg)
+{
+	const void *data;
+
+	assert_int_equal(cleat_view(arg, &data, 0),
+			 both_backend() == CLEAT_BACKEND_URING ? -EBUSY
+							       : -ETIMEDOUT);
+}
+
+/* It stays with its thread. */
+static void on_another_thread(void)
+{
+	struct pair p;
+
+	fed_open(&p);
+	ok(cleat_offload(view_elsewhere, p.b));
+	converse(&p, MANY);
+	pair_close(&p);
+}
+
+static void take_in(void *arg)
+{
+	const void *data;
+
+	assert_int_equal(cleat_view(arg, &data, CLEAT_FOREVER), -ECANCELED);
+}
+
+static void cancelled(void)
+{
+	struct cleat_scope *s;
+	const void *data;
+	struct pair p;
+
+	fed_open(&p);
+	ok(cleat_scope_open(&s, 0));
+	ok(cleat_go(s, take_in, p.b, CLEAT_FOREVER));
+	ok(cleat_yield());
+	cleat_scope_close(s);
+	ok(cleat_send(p.a, "still", 5, soon()));
+	assert_int_equal(cleat_view(p.b, &data, soon()), 5);
+	assert_memory_equal(data, "still", 5);
+	pair_close(&p);
+}
+
+/* Each is fed, and closed with something unread, at either end first. */
+static void closed(void)
+{
+	for (unsigned i = 0; i < 300; i++) {
+		struct pair p;
+
+		fed_open(&p);
+		if (i & 1)
+			ok(cleat_send(p.a, "unread", 6, soon()));
+		if (i & 2)
+			(void)cleat_sleep(cleat_in(CLEAT_USEC));
+		if (i & 4) {
+			cleat_close(p.a);
+			p.a = NULL;
+		}
+		pair_close(&p);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		BOTH(in_small_parts),
+		BOTH(nothing_comes),
+		BOTH(it_ends),
+		BOTH(it_breaks),
+		FIBER(floods),
+		FIBER(many_at_once),
+		FIBER(on_another_thread),
+		FIBER(borrowed),
+		THREAD(read_on),
+		FIBER(cancelled),
+		BOTH(closed),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
