@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: MIT */
+/* raw_uring: echo with nothing between it and the kernel's ring; beside
+ * raw_epoll, what the others are measured by.
+ *
+ * One thread; multishot accept into fixed files, multishot receive into a ring
+ * of provided buffers, and each buffer sent from where it lies.  A system call
+ * serves whatever has come since the last. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <liburing.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum {
+	SUBMISSIONS = 512,
+	COMPLETIONS = 4096,
+	/* As few as a batch needs: they stay in the cache.  The odd line keeps
+	 * them from being all at the same place in it. */
+	BUFFERS = 128,
+	SIZE = 16384,
+	STRIDE = SIZE + 64,
+	GROUP = 0,
+	NONE = -1,
+};
+
+enum what {
+	ACCEPT,
+	RECV,
+	SEND,
+	CLOSE
+};
+
+/* A buffer with what has come: those of one connection are a queue. */
+struct piece {
+	unsigned at, len;
+	int next;
+};
+
+struct conn {
+	int first, last; /* pieces to send; the first is being sent */
+	bool ended; /* receives no more */
+	bool starved; /* found no buffer */
+};
+
+static struct io_uring ring;
+static struct io_uring_buf_ring *buffers;
+static char *memory;
+static struct piece pieces[BUFFERS];
+static struct conn *conns;
+static int max_conns, n_starved;
+
+static void die(const char *what, int err)
+{
+	fprintf(stderr, "%s: %s\n", what, strerror(-err));
+	exit(1);
+}
+
+static struct io_uring_sqe *get_sqe(void)
+{
+	struct io_uring_sqe *sqe;
+
+	while (!(sqe = io_uring_get_sqe(&ring)))
+		io_uring_submit(&ring);
+	return sqe;
+}
+
+static void tag(struct io_uring_sqe *sqe, int conn, enum what what)
+{
+	io_uring_sqe_set_data64(sqe, (uint64_t)conn << 2 | what);
+}
+
+static void start_accept(int listener)
+{
+	struct io_uring_sqe *sqe = get_sqe();
+
+	io_uring_prep_multishot_accept_direct(sqe, listener, NULL, NULL, 0);
+	tag(sqe, listener, ACCEPT);
+}
+
+/* Nothing is there yet, as a rule: do not look first. */
+static void start_recv(int conn)
+{
+	struct io_uring_sqe *sqe = get_sqe();
+
+	io_uring_prep_recv_multishot(sqe, conn, NULL, 0, 0);
+	sqe->flags |= IOSQE_FIXED_FILE | IOSQE_BUFFER_SELECT;
+	sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;
+	sqe->buf_group = GROUP;
+	tag(sqe, conn, RECV);
+}
+
+static void start_send(int conn)
+{
+	int id = conns[conn].first;
+	struct piece *p = &pieces[id];
+	struct io_uring_sqe *sqe = get_sqe();
+
+	io_uring_prep_send(sqe, conn, memory + (size_t)id * STRIDE + p->at,
+			   p->len, MSG_NOSIGNAL | MSG_WAITALL);
+	sqe->flags |= IOSQE_FIXED_FILE;
+	tag(sqe, conn, SEND);
+}
+
+static void start_close(int conn)
+{
+	struct io_uring_sqe *sqe = get_sqe();
+
+	io_uring_prep_close_direct(sqe, (unsigned)conn);
+	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+	tag(sqe, conn, CLOSE);
+}
+
+static void give_back(int id)
+{
+	io_uring_buf_ring_add(buffers, memory + (size_t)id * STRIDE, SIZE,
+			      (unsigned short)id,
+			      io_uring_buf_ring_mask(BUFFERS), 0);
+	io_uring_buf_ring_advance(buffers, 1);
+}
+
+static void feed_starved(void)
+{
+	for (int i = 0; i < max_conns && n_starved > 0; i++) {
+		if (!conns[i].starved)
+			continue;
+		conns[i].starved = false;
+		n_starved--;
+		start_recv(i);
+	}
+}
+
+static void drop_all(struct conn *c)
+{
+	while (c->first != NONE) {
+		give_back(c->first);
+		c->first = pieces[c->first].next;
+	}
+}
+
+static void on_accept(const struct io_uring_cqe *cqe)
+{
+	if (!(cqe->flags & IORING_CQE_F_MORE))
+		start_accept((int)(cqe->user_data >> 2));
+	if (cqe->res < 0)
+		return;
+	conns[cqe->res] = (struct conn){ .first = NONE, .last = NONE };
+	start_recv(cqe->res);
+}
+
+static void keep(int conn, int id, unsigned len)
+{
+	struct conn *c = &conns[conn];
+
+	pieces[id] = (struct piece){ .at = 0, .len = len, .next = NONE };
+	if (c->first == NONE) {
+		c->first = c->last = id;
+		start_send(conn);
+	} else {
+		pieces[c->last].next = id;
+		c->last = id;
+	}
+}
+
+static void on_recv(const struct io_uring_cqe *cqe)
+{
+	int conn = (int)(cqe->user_data >> 2);
+	struct conn *c = &conns[conn];
+
+	if (cqe->res > 0) {
+		keep(conn, (int)(cqe->flags >> IORING_CQE_BUFFER_SHIFT),
+		     (unsigned)cqe->res);
+		if (!(cqe->flags & IORING_CQE_F_MORE))
+			start_recv(conn);
+		return;
+	}
+	if (cqe->res == -ENOBUFS) {
+		c->starved = true;
+		n_starved++;
+		return;
+	}
+	c->ended = true;
+	if (c->first == NONE)
+		start_close(conn);
+}
+
+static void on_send(const struct io_uring_cqe *cqe)
+{
+	int conn = (int)(cqe->user_data >> 2);
+	struct conn *c = &conns[conn];
+	struct piece *p = &pieces[c->first];
+	int id = c->first;
+
+	if (cqe->res < 0) {
+		drop_all(c);
+	} else if ((unsigned)cqe->res < p->len) {
+		p->at += (unsigned)cqe->res;
+		p->len -= (unsigned)cqe->res;
+	} else {
+		c->first = p->next;
+		give_back(id);
+	}
+	if (c->first != NONE)
+		start_send(conn);
+	else if (c->ended)
+		start_close(conn);
+}
+
+static void handle(const struct io_uring_cqe *cqe)
+{
+	switch ((enum what)(cqe->user_data & 3)) {
+	case ACCEPT:
+		on_accept(cqe);
+		break;
+	case RECV:
+		on_recv(cqe);
+		break;
+	case SEND:
+		on_send(cqe);
+		break;
+	case CLOSE:
+		break; /* only of one that failed */
+	}
+}
+
+static int listen_anywhere(void)
+{
+	struct sockaddr_in sa = {
+		.sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+	};
+	socklen_t len = sizeof(sa);
+	int on = 1;
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	/* Accepted sockets inherit TCP_NODELAY: one call does for all. */
+	if (fd < 0 || bind(fd, (struct sockaddr *)&sa, len) < 0 ||
+	    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) < 0 ||
+	    listen(fd, SOMAXCONN) < 0 ||
+	    getsockname(fd, (struct sockaddr *)&sa, &len) < 0)
+		die("listen", -errno);
+	fprintf(stderr, "listening on 127.0.0.1:%u\n", ntohs(sa.sin_port));
+	return fd;
+}
+
+static void open_ring(void)
+{
+	struct io_uring_params params = {
+		.flags = IORING_SETUP_SINGLE_ISSUER |
+			 IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_CQSIZE,
+		.cq_entries = COMPLETIONS,
+	};
+	struct rlimit files;
+	int err = io_uring_queue_init_params(SUBMISSIONS, &ring, &params);
+
+	if (err < 0)
+		die("io_uring_setup", err);
+	(void)getrlimit(RLIMIT_NOFILE, &files);
+	max_conns = files.rlim_cur < 65536 ? (int)files.rlim_cur : 65536;
+	conns = calloc((size_t)max_conns, sizeof(*conns));
+	err = conns ? io_uring_register_files_sparse(&ring, (unsigned)max_conns)
+		    : -ENOMEM;
+	if (err < 0)
+		die("register files", err);
+	(void)io_uring_register_ring_fd(&ring); /* or it costs a little more */
+}
+
+static void open_buffers(void)
+{
+	struct io_uring_buf_reg reg = { .ring_entries = BUFFERS,
+					.bgid = GROUP };
+	int err;
+
+	memory = malloc((size_t)BUFFERS * STRIDE);
+	buffers = mmap(NULL, BUFFERS * sizeof(struct io_uring_buf),
+		       PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_PRIVATE, -1,
+		       0);
+	if (!memory || buffers == MAP_FAILED)
+		die("buffers", -ENOMEM);
+	reg.ring_addr = (uint64_t)(uintptr_t)buffers;
+	err = io_uring_register_buf_ring(&ring, &reg, 0);
+	if (err < 0)
+		die("register buffers", err);
+	io_uring_buf_ring_init(buffers);
+	for (int id = 0; id < BUFFERS; id++)
+		give_back(id);
+}
+
+int main(void)
+{
+	open_ring();
+	open_buffers();
+	start_accept(listen_anywhere());
+	for (;;) {
+		struct io_uring_cqe *cqe;
+		unsigned head, n = 0;
+
+		io_uring_submit_and_wait(&ring, 1);
+		io_uring_for_each_cqe(&ring, head, cqe)
+		{
+			handle(cqe);
+			n++;
+		}
+		io_uring_cq_advance(&ring, n);
+		if (n_starved > 0)
+			feed_starved();
+	}
+}
