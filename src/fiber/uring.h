@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The inside of the io_uring backend: wait_uring.c has the ring and the polls,
- * feed_uring.c what is received ahead.
+ * bound_uring.c what had better stay out of it, feed_uring.c what is received
+ * ahead.
  */
 #ifndef CLEAT_FIBER_URING_H
 #define CLEAT_FIBER_URING_H
@@ -27,6 +28,7 @@ enum {
 	CLEAT__POLL = 2, /* a multishot poll is in the kernel */
 	CLEAT__RECV = 4, /* a multishot receive is */
 	CLEAT__STOPPING = 8, /* and is being cancelled */
+	CLEAT__BOUND = 16, /* the epoll of bound sockets knows it */
 	CLEAT__KINDS = CLEAT__POLL | CLEAT__RECV,
 };
 
@@ -38,6 +40,7 @@ struct cleat__piece {
 struct cleat__uring {
 	struct io_uring ring;
 	struct cleat__watch wakeup; /* an eventfd, written by wake */
+	struct cleat__watch bound; /* an epoll: see bound_uring.c */
 	struct io_uring_buf_ring *buffers; /* NULL: none to be had */
 	char *memory; /* of the buffers: behind the hot one */
 	int lent; /* the piece that was taken last; or -1 */
@@ -64,6 +67,14 @@ void cleat__uring_ended(struct cleat__watch *w, unsigned kind);
 /* cleat__uring_await - handle events until none of KINDS is armed for W. */
 void cleat__uring_await(struct cleat__sched *s, struct cleat__watch *w,
 			unsigned kinds);
+
+/* cleat__uring_ready - EVENTS, as poll(2) has them, are there for W. */
+void cleat__uring_ready(struct cleat__watch *w, unsigned events);
+
+/* Bound sockets, in an epoll of their own. */
+int cleat__bound_learn(struct cleat__sched *s, struct cleat__watch *w);
+void cleat__bound_forget(struct cleat__uring *u, struct cleat__watch *w);
+void cleat__bound_handle(struct cleat__uring *u);
 
 /* The buffers.  There may be none, and then nobody is fed. */
 void cleat__feed_open(struct cleat__sched *s);

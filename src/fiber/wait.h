@@ -57,6 +57,9 @@ struct cleat__watch {
 	struct cleat__sched *home; /* whose backend knows FD; or NULL */
 	struct cleat__op *in, *out; /* who waits */
 	struct cleat__watch *prev, *next; /* of the same home */
+	/* It keeps an address from others, who must find it free as soon as the
+	 * process has ended. */
+	bool bound;
 };
 
 /* Part of its fiber, which waits for one thing at a time. */

@@ -33,7 +33,7 @@ struct io_uring_sqe *cleat__uring_ask(struct cleat__uring *u)
 	return sqe;
 }
 
-static void learn(struct cleat__sched *s, struct cleat__watch *w)
+static void start_poll(struct cleat__sched *s, struct cleat__watch *w)
 {
 	struct io_uring_sqe *sqe = cleat__uring_ask(s->backend_state);
 
@@ -44,6 +44,14 @@ static void learn(struct cleat__sched *s, struct cleat__watch *w)
 	if (!w->armed)
 		cleat__watch_link(s, w);
 	w->armed |= CLEAT__POLL;
+}
+
+static int learn(struct cleat__sched *s, struct cleat__watch *w)
+{
+	if (w->bound)
+		return cleat__bound_learn(s, w);
+	start_poll(s, w);
+	return 0;
 }
 
 /* Not POLL_REMOVE, which says -EALREADY while an event is on its way and would
@@ -89,13 +97,28 @@ static void close_ring(struct io_uring *ring)
 	io_uring_queue_exit(ring);
 }
 
+static int open_own(struct cleat__uring *u)
+{
+	cleat__watch_init(&u->wakeup, sys_eventfd());
+	cleat__watch_init(&u->bound, sys_epoll_create());
+	return u->wakeup.fd < 0 ? u->wakeup.fd : u->bound.fd;
+}
+
+static void close_own(struct cleat__uring *u)
+{
+	if (u->wakeup.fd >= 0)
+		sys_close(u->wakeup.fd);
+	if (u->bound.fd >= 0)
+		sys_close(u->bound.fd);
+}
+
 static void uring_close(struct cleat__sched *s)
 {
 	struct cleat__uring *u = s->backend_state;
 
 	close_ring(&u->ring);
 	cleat__feed_close(s);
-	sys_close(u->wakeup.fd);
+	close_own(u);
 	free(u);
 }
 
@@ -106,11 +129,13 @@ static int begin(struct cleat__sched *s, struct cleat__uring *u)
 
 	s->backend_state = u;
 	cleat__feed_open(s);
-	learn(s, &u->wakeup);
+	start_poll(s, &u->wakeup);
+	start_poll(s, &u->bound);
 	n = io_uring_submit(&u->ring);
 	if (n > 0)
 		return 0;
 	cleat__uring_ended(&u->wakeup, CLEAT__POLL);
+	cleat__uring_ended(&u->bound, CLEAT__POLL);
 	uring_close(s);
 	return n < 0 ? n : -EAGAIN;
 }
@@ -127,10 +152,10 @@ static int uring_open(struct cleat__sched *s)
 		free(u);
 		return err;
 	}
-	cleat__watch_init(&u->wakeup, sys_eventfd());
-	if (u->wakeup.fd >= 0)
+	err = open_own(u);
+	if (err >= 0)
 		return begin(s, u);
-	err = u->wakeup.fd;
+	close_own(u);
 	close_ring(&u->ring);
 	free(u);
 	return err;
@@ -139,7 +164,7 @@ static int uring_open(struct cleat__sched *s)
 /* Whether what is armed for W tells of DIRS. */
 static bool is_told(const struct cleat__watch *w, unsigned dirs)
 {
-	return (w->armed & CLEAT__POLL) ||
+	return (w->armed & (CLEAT__POLL | CLEAT__BOUND)) ||
 	       (dirs == CLEAT__IN && (w->armed & CLEAT__RECV));
 }
 
@@ -147,13 +172,15 @@ static int submit_new(struct cleat__sched *s, struct cleat__op *op)
 {
 	for (unsigned i = 0; i < op->n; i++) {
 		struct cleat__watch *w = cleat__watch_of(op, i);
+		int err = is_told(w, op->dirs) ? 0 : learn(s, w);
 
-		if (!is_told(w, op->dirs))
-			learn(s, w);
+		if (err < 0)
+			return err;
 		if (op->dirs & CLEAT__OUT) /* much goes to and fro: see feed */
 			cleat__feed_stop(s->backend_state, w);
-		cleat__arm(w, op);
 	}
+	for (unsigned i = 0; i < op->n; i++)
+		cleat__arm(cleat__watch_of(op, i), op);
 	return 0;
 }
 
@@ -205,9 +232,9 @@ static void handle_end(struct cleat__watch *w, int res)
  * Either the kernel sees both wakeups together, and then it asks the socket; or
  * there are two events, and so two reads that may come short (see again).
  */
-static void handle_events(struct cleat__watch *w, int events)
+void cleat__uring_ready(struct cleat__watch *w, unsigned events)
 {
-	const int ends = POLLRDHUP | POLLHUP | POLLERR;
+	const unsigned ends = POLLRDHUP | POLLHUP | POLLERR;
 	unsigned dirs = 0;
 
 	if ((events & ends) || (events & (POLLPRI | POLLRDBAND)) == POLLPRI)
@@ -233,10 +260,12 @@ static void handle(struct cleat__uring *u, const struct io_uring_cqe *e)
 
 	if (!w)
 		return; /* of a cancellation that found nothing */
+	if (w == &u->bound)
+		cleat__bound_handle(u);
 	if (e->user_data & CLEAT__RECV)
 		cleat__feed_handle(u, w, e);
 	else if (e->flags & IORING_CQE_F_MORE)
-		handle_events(w, e->res);
+		cleat__uring_ready(w, (unsigned)e->res);
 	else
 		handle_end(w, e->res);
 }
@@ -282,6 +311,8 @@ static void uring_forget(struct cleat__sched *s, struct cleat__watch *w)
 {
 	struct cleat__uring *u = s->backend_state;
 
+	if (w->armed & CLEAT__BOUND)
+		cleat__bound_forget(u, w);
 	if (w->armed & CLEAT__POLL)
 		cleat__uring_stop(u, w, CLEAT__POLL);
 	if (w->armed & CLEAT__RECV)
@@ -310,7 +341,9 @@ static void uring_wait_until(struct cleat__sched *s, cleat_time until)
 	struct io_uring_cqe *unused;
 
 	if (!u->wakeup.home)
-		learn(s, &u->wakeup);
+		start_poll(s, &u->wakeup);
+	if (!u->bound.home)
+		start_poll(s, &u->bound);
 	/* What these say the completions say too, or the next call. */
 	if (left == 0)
 		(void)io_uring_submit_and_get_events(&u->ring);

@@ -34,7 +34,8 @@ static int add(struct cleat_dgram *d, int fd)
 	if (err < 0)
 		return cleat__fail(err, "open socket", NULL, NULL);
 	d->family[d->n] = (sa_family_t)family;
-	cleat__watch_init(&d->io[d->n++], fd);
+	cleat__watch_init(&d->io[d->n], fd);
+	d->io[d->n++].bound = true;
 	return 0;
 }
 

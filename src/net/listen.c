@@ -13,7 +13,8 @@
 
 static void add(struct cleat_listener *l, int fd)
 {
-	cleat__watch_init(&l->io[l->n++], fd);
+	cleat__watch_init(&l->io[l->n], fd);
+	l->io[l->n++].bound = true;
 }
 
 /* Linux lowers what is over net.core.somaxconn to it (listen(2)). */

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/* Bound sockets, listeners above all, stay out of the ring: what is armed there
+ * the kernel lets go of only some time after the process has ended, and the
+ * next one would find the address in use.  They have an epoll of their own,
+ * which holds no file, and the ring polls that.
+ */
+#include <sys/epoll.h>
+
+#include "base/sys.h"
+#include "fiber/uring.h"
+
+#define EVENTS 16
+
+int cleat__bound_learn(struct cleat__sched *s, struct cleat__watch *w)
+{
+	const struct cleat__uring *u = s->backend_state;
+	struct epoll_event e = {
+		.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET,
+		.data.ptr = w,
+	};
+	int err = sys_epoll_ctl(u->bound.fd, EPOLL_CTL_ADD, w->fd, &e);
+
+	if (err < 0)
+		return err;
+	cleat__watch_link(s, w);
+	w->armed |= CLEAT__BOUND;
+	return 0;
+}
+
+void cleat__bound_forget(struct cleat__uring *u, struct cleat__watch *w)
+{
+	struct epoll_event unused = { 0 };
+
+	(void)sys_epoll_ctl(u->bound.fd, EPOLL_CTL_DEL, w->fd, &unused);
+	cleat__uring_ended(w, CLEAT__BOUND);
+}
+
+/* To the last, for only what comes after that is told; and none may mean that a
+ * signal came.
+ */
+void cleat__bound_handle(struct cleat__uring *u)
+{
+	struct epoll_event e[EVENTS];
+	int n, tries = 2;
+
+	do {
+		n = sys_epoll_wait(u->bound.fd, e, EVENTS, 0);
+		for (int i = 0; i < n; i++)
+			cleat__uring_ready(e[i].data.ptr, e[i].events);
+	} while (n == EVENTS || (n == 0 && --tries > 0));
+}
