@@ -22,15 +22,20 @@ static void converse(struct pair *p, unsigned n)
 	}
 }
 
+static void become_fed(struct pair *p)
+{
+	converse(p, MANY);
+	if (cleat_is_fiber() && both_backend() == CLEAT_BACKEND_URING)
+		assert_true(p->b->io.armed & CLEAT__FED);
+}
+
 static void fed_open(struct pair *p)
 {
 	const void *data;
 
 	pair_open(p, "127.0.0.1:0");
 	assert_int_equal(cleat_view(p->b, &data, 0), -ETIMEDOUT);
-	converse(p, MANY);
-	if (cleat_is_fiber() && both_backend() == CLEAT_BACKEND_URING)
-		assert_true(p->b->io.armed & CLEAT__FED);
+	become_fed(p);
 }
 
 static void expect(struct cleat_conn *c, const char *want)
@@ -71,7 +76,7 @@ static void nothing_comes(void)
 	assert_int_equal(cleat_view(p.b, &data, 0), -ETIMEDOUT);
 	assert_int_equal(cleat_view(p.b, &data, cleat_in(CLEAT_MSEC)),
 			 -ETIMEDOUT);
-	converse(&p, MANY);
+	become_fed(&p); /* again */
 	ok(cleat_send(p.a, "x", 1, soon()));
 	assert_int_equal(cleat_view(p.b, &data, 0), 1);
 	converse(&p, MANY);
@@ -223,6 +228,33 @@ static void borrowed(void)
 	pair_close(&p);
 }
 
+/* While its reader does not wait, neither a receive elsewhere nor what comes
+ * meanwhile, for more connections than there are buffers, takes the place of
+ * what was lent.
+ */
+static void viewed(void)
+{
+	struct pair p[70];
+	const void *data;
+	char got;
+
+	for (size_t i = 0; i < COUNT(p); i++)
+		fed_open(&p[i]);
+	put(cleat_conn_fd(p[1].a), "1", 1);
+	put(cleat_conn_fd(p[0].a), "0", 1);
+	assert_int_equal(cleat_view(p[0].b, &data, soon()), 1);
+	for (size_t i = 2; i < COUNT(p); i++)
+		put(cleat_conn_fd(p[i].a), "x", 1);
+	assert_int_equal(cleat_recv(p[1].b, &got, 1, soon()), 1);
+	assert_int_equal(got, '1');
+	pair_close(&p[2]); /* looks what else has come */
+	assert_memory_equal(data, "0", 1);
+	for (size_t i = 3; i < COUNT(p); i++)
+		pair_close(&p[i]);
+	pair_close(&p[0]);
+	pair_close(&p[1]);
+}
+
 static struct pair outlived;
 
 static void leave_it(void *arg)
@@ -307,6 +339,23 @@ static void closed(void)
 	}
 }
 
+/* As of any connection: what was received ahead is unread. */
+static void closed_unread(void)
+{
+	struct pair p, other;
+	const void *data;
+
+	fed_open(&p);
+	fed_open(&other);
+	ok(cleat_send(p.a, "unread", 6, soon()));
+	converse(&other, 1);
+	cleat_close(p.b);
+	p.b = NULL;
+	assert_int_equal(cleat_view(p.a, &data, soon()), -ECONNRESET);
+	pair_close(&p);
+	pair_close(&other);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -318,9 +367,11 @@ int main(void)
 		FIBER(many_at_once),
 		FIBER(on_another_thread),
 		FIBER(borrowed),
+		FIBER(viewed),
 		THREAD(read_on),
 		FIBER(cancelled),
 		BOTH(closed),
+		BOTH(closed_unread),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

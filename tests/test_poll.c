@@ -124,6 +124,32 @@ static void one_polls_a_descriptor(void)
 	(void)close(fd[1]);
 }
 
+/* What polls it does not hold it; and its number is another's then. */
+static void closed_while_polled(void)
+{
+	struct cleat_scope *s = scope_open(0);
+	struct polling p = { .result = 0 };
+	int fd[2];
+	char c;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd),
+			 0);
+	p.fd = fd[0];
+	go(s, poll_it, &p);
+	settle();
+	(void)close(fd[0]);
+	assert_int_equal(recv(fd[1], &c, 1, MSG_DONTWAIT), 0);
+	(void)close(fd[1]);
+	assert_int_equal(pipe2(fd, O_CLOEXEC), 0);
+	assert_int_equal(fd[0], p.fd);
+	cleat_scope_close(s);
+	assert_int_equal(p.result, -ECANCELED);
+	write_byte(&fd[1]);
+	assert_int_equal(cleat_poll(fd[0], CLEAT_IN, soon()), CLEAT_IN);
+	(void)close(fd[0]);
+	(void)close(fd[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -134,6 +160,7 @@ int main(void)
 		BOTH(poll_files),
 		BOTH(poll_bad_descriptors),
 		FIBER(one_polls_a_descriptor),
+		FIBER(closed_while_polled),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

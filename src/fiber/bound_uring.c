@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Bound sockets, listeners above all, stay out of the ring: what is armed there
  * the kernel lets go of only some time after the process has ended, and the
- * next one would find the address in use.  They have an epoll of their own,
- * which holds no file, and the ring polls that.
+ * next one would find the address in use.  So do foreign descriptors, which may
+ * be such sockets, and which their owner may close while they are polled: that
+ * would not end them.  They have an epoll of their own, which holds no file,
+ * and the ring polls that.
  */
 #include <sys/epoll.h>
 

@@ -159,32 +159,43 @@ void cleat__feed_handle(struct cleat__uring *u, struct cleat__watch *w,
 	cleat__became_ready(w, CLEAT__IN);
 }
 
-/* Of W's first piece, which is lent once all of it is taken. */
-static ssize_t take_some(struct cleat__uring *u, struct cleat__watch *w,
-			 const void **data, size_t max)
+/* All that is left of W's first piece. */
+static ssize_t lend(struct cleat__uring *u, struct cleat__watch *w,
+		    const void **data)
+{
+	unsigned id = pop(u, w);
+
+	*data = memory_of(u, id) + u->pieces[id].at;
+	u->lent = (int)id;
+	return u->pieces[id].len;
+}
+
+static ssize_t copy(struct cleat__uring *u, struct cleat__watch *w, void *buf,
+		    size_t max)
 {
 	struct cleat__piece *p = &u->pieces[w->first];
 	size_t n = p->len < max ? p->len : max;
 
-	*data = memory_of(u, w->first) + p->at;
+	memcpy(buf, memory_of(u, w->first) + p->at, n);
 	p->at = (uint16_t)(p->at + n);
 	p->len = (uint16_t)(p->len - n);
 	if (p->len == 0)
-		u->lent = (int)pop(u, w);
+		give_back(u, pop(u, w));
 	return (ssize_t)n;
 }
 
 ssize_t cleat__feed_take(struct cleat__sched *s, struct cleat__watch *w,
-			 const void **data, size_t max)
+			 const void **data, void *buf, size_t max)
 {
 	struct cleat__uring *u = s->backend_state;
 	int err = -w->broken;
 
-	if (u->lent >= 0)
+	if (!buf && u->lent >= 0) {
 		give_back(u, (unsigned)u->lent);
-	u->lent = -1;
+		u->lent = -1;
+	}
 	if (w->n_pieces > 0)
-		return take_some(u, w, data, max);
+		return buf ? copy(u, w, buf, max) : lend(u, w, data);
 	w->broken = 0;
 	if (err < 0)
 		return err;

@@ -57,19 +57,17 @@ static void unclaim(struct cleat__sched *s, int fd)
 
 static int poll_watch(struct cleat__watch *w, unsigned dirs, cleat_time until)
 {
-	unsigned ready;
 	int err;
 
 	w->ready = 0;
 	err = cleat__wait(w, dirs, until);
-	ready = w->ready; /* to be forgotten is an event as well */
 	if (w->home)
 		w->home->backend->forget(w->home, w);
 	if (err == -EPERM) /* epoll_ctl(2): a file, which never blocks */
 		return (int)dirs;
 	if (err == -EEXIST) /* it is a connection's or a listener's */
 		return -EBUSY;
-	return err < 0 ? err : (int)(ready & dirs);
+	return err < 0 ? err : (int)(w->ready & dirs);
 }
 
 /* The one of this thread's fibers to poll FD; or a thread, one of any. */
@@ -82,6 +80,7 @@ static int poll_alone(int fd, unsigned dirs, cleat_time until)
 	if (err < 0)
 		return err;
 	cleat__watch_init(&w, fd);
+	w.bound = true; /* for all we know */
 	err = poll_watch(&w, dirs, until);
 	if (s)
 		unclaim(s, fd);

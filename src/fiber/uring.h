@@ -43,7 +43,7 @@ struct cleat__uring {
 	struct cleat__watch bound; /* an epoll: see bound_uring.c */
 	struct io_uring_buf_ring *buffers; /* NULL: none to be had */
 	char *memory; /* of the buffers: behind the hot one */
-	int lent; /* the piece that was taken last; or -1 */
+	int lent; /* the piece that is in a view; or -1 */
 	unsigned n_fed; /* receives that are armed */
 	cleat__keep *keep;
 	struct cleat__piece pieces[CLEAT__PIECES];
@@ -94,6 +94,6 @@ void cleat__feed_stop(struct cleat__uring *u, struct cleat__watch *w);
 void cleat__feed(struct cleat__sched *s, struct cleat__watch *w,
 		 cleat__keep *keep);
 ssize_t cleat__feed_take(struct cleat__sched *s, struct cleat__watch *w,
-			 const void **data, size_t max);
+			 const void **data, void *buf, size_t max);
 
 #endif

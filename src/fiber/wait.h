@@ -58,7 +58,7 @@ struct cleat__watch {
 	struct cleat__op *in, *out; /* who waits */
 	struct cleat__watch *prev, *next; /* of the same home */
 	/* It keeps an address from others, who must find it free as soon as the
-	 * process has ended. */
+	 * process has ended; or may, or be closed by its owner meanwhile. */
 	bool bound;
 };
 
@@ -106,11 +106,12 @@ struct cleat__backend {
 		     cleat__keep *keep);
 	/* Receive no more ahead; what has come is there to be taken. */
 	void (*starve)(struct cleat__sched *s, struct cleat__watch *w);
-	/* Up to MAX bytes that came next, lent in *DATA until another take.
-	 * Returns how many, or an error of the stream, or -EAGAIN: wait, if W
-	 * is still fed. */
+	/* What came next: up to MAX bytes, copied to BUF; or, where that is
+	 * NULL, any number, lent in *DATA until they are next asked for so, of
+	 * whichever watch.  Returns how many, or an error of the stream, or
+	 * -EAGAIN: wait, if W is still fed. */
 	ssize_t (*take)(struct cleat__sched *s, struct cleat__watch *w,
-			const void **data, size_t max);
+			const void **data, void *buf, size_t max);
 };
 
 extern const struct cleat__backend cleat__epoll, cleat__uring;

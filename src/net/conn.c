@@ -57,8 +57,22 @@ int cleat__conn_new(struct cleat_conn **ret, int fd,
 	return 0;
 }
 
+/* What was received ahead is unread as well, but the kernel cannot know. */
+static void reset_if_unread(struct cleat_conn *c)
+{
+	static const struct linger none = { .l_onoff = 1 };
+	size_t had = c->stash_len;
+
+	c->io.home->backend->forget(c->io.home, &c->io);
+	if (c->stash_len > had) /* at worst a FIN */
+		(void)sys_setsockopt(c->io.fd, SOL_SOCKET, SO_LINGER, &none,
+				     sizeof(none));
+}
+
 void cleat__conn_done(struct cleat_conn *c)
 {
+	if (cleat__is_fed(&c->io))
+		reset_if_unread(c);
 	cleat__watch_close(&c->io);
 	free(c->stash);
 }
@@ -287,14 +301,17 @@ static void count_small(struct cleat_conn *c, ssize_t n)
 
 	if (n > SMALL || c->io.exact)
 		c->io.small = 0;
-	else if (++c->io.small == SMALL_RUN && s && s->backend->feed)
+	else if (++c->io.small >= SMALL_RUN && s && s->backend->feed) {
+		c->io.small = 0; /* refused, or fed no more: the next run */
 		s->backend->feed(s, &c->io, keep);
+	}
 }
 
-/* Up to MAX bytes that were received ahead; or -EAGAIN: C is not fed any more.
+/* What was received ahead, as backend.take has it; or -EAGAIN: C is not fed any
+ * more.
  */
-static ssize_t take_until(struct cleat_conn *c, const void **data, size_t max,
-			  cleat_time until)
+static ssize_t take_until(struct cleat_conn *c, const void **data, void *buf,
+			  size_t max, cleat_time until)
 {
 	struct cleat__sched *s = cleat__self;
 
@@ -303,7 +320,7 @@ static ssize_t take_until(struct cleat_conn *c, const void **data, size_t max,
 	if (c->is_limited && cleat_now() >= c->end)
 		return -ETIMEDOUT;
 	while (cleat__is_fed(&c->io)) {
-		ssize_t n = s->backend->take(s, &c->io, data, max);
+		ssize_t n = s->backend->take(s, &c->io, data, buf, max);
 		int err = 0;
 
 		if (n > 0)
@@ -320,24 +337,13 @@ static ssize_t take_until(struct cleat_conn *c, const void **data, size_t max,
 	return -EAGAIN;
 }
 
-static ssize_t recv_taken(struct cleat_conn *c, void *buf, size_t len,
-			  cleat_time until)
-{
-	const void *data;
-	ssize_t n = take_until(c, &data, len, until);
-
-	if (n > 0)
-		memcpy(buf, data, (size_t)n);
-	return n;
-}
-
 ssize_t cleat__conn_recv(struct cleat_conn *c, void *buf, size_t len,
 			 cleat_time until)
 {
 	ssize_t n = -EAGAIN;
 
 	if (cleat__is_fed(&c->io))
-		n = recv_taken(c, buf, len, until);
+		n = take_until(c, NULL, buf, len, until);
 	return n == -EAGAIN ? recv_until(c, buf, len, until) : n;
 }
 
@@ -397,7 +403,7 @@ ssize_t cleat_view(struct cleat_conn *c, const void **data, cleat_time until)
 		return view_stash(c, data);
 	if (n == 0)
 		n = cleat__is_fed(&c->io)
-			    ? take_until(c, &found, SIZE_MAX, until)
+			    ? take_until(c, &found, NULL, 0, until)
 			    : -EAGAIN;
 	if (n == -EAGAIN)
 		n = view_received(c, &found, until);
