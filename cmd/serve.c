@@ -90,7 +90,7 @@ static const struct opt options[] = {
 	  "threads that fibers run on (default: one per core)" },
 	{ 0, "backend", parse_backend, offsetof(struct serve, backend), "NAME",
 	  "how to wait: epoll, uring (io_uring, where the kernel\n"
-	  "allows it), or auto (default), the better of the two" },
+	  "allows it), or auto (default: epoll, for now)" },
 	{ 0, "max-conns", opt_count, offsetof(struct serve, max_conns), "N",
 	  "connections at once (default: what ulimit -n leaves);\n"
 	  "not with --mode one" },

@@ -95,8 +95,8 @@ void cleat__feed(struct cleat__sched *s, struct cleat__watch *w,
 	struct cleat__uring *u = s->backend_state;
 	struct io_uring_sqe *sqe;
 
-	if (!u->buffers || u->n_fed == FED_MAX || !(w->armed & CLEAT__POLL) ||
-	    (w->armed & CLEAT__RECV))
+	if (w->home != s || !u->buffers || u->n_fed == FED_MAX ||
+	    !(w->armed & CLEAT__POLL) || (w->armed & CLEAT__RECV))
 		return;
 	u->n_fed++;
 	u->keep = keep;

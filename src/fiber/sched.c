@@ -337,17 +337,9 @@ void cleat__queue_wake_all(struct cleat__queue *q)
 
 static int open_backend(struct cleat__sched *s, enum cleat_backend want)
 {
-	int err = -ENOSYS;
-
-	if (want != CLEAT_BACKEND_EPOLL) {
-		s->backend = &cleat__uring;
-		err = s->backend->open(s);
-	}
-	if (err < 0 && want != CLEAT_BACKEND_URING) {
-		s->backend = &cleat__epoll;
-		err = s->backend->open(s);
-	}
-	return err;
+	s->backend =
+		want == CLEAT_BACKEND_URING ? &cleat__uring : &cleat__epoll;
+	return s->backend->open(s);
 }
 
 const char *cleat__refusal(int err, enum cleat_backend backend)
