@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -19,6 +18,7 @@
 
 #include "bench.h"
 #include "out.h"
+#include "process.h"
 
 #define TICK (200 * CLEAT_MSEC) /* of the progress */
 #define CLEAR "\r\033[K"
@@ -203,33 +203,13 @@ static void conclude(const struct run *run)
 		r->busiest = (double)cpu / 1e9 / r->seconds;
 }
 
-static int open_signals(void)
-{
-	sigset_t set;
-
-	(void)sigemptyset(&set);
-	(void)sigaddset(&set, SIGINT);
-	(void)sigaddset(&set, SIGTERM);
-	(void)sigprocmask(SIG_BLOCK, &set, NULL); /* cannot fail */
-	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-}
-
-/* As many descriptors as may be had: a connection takes one, or two. */
-static void raise_limit(void)
-{
-	struct rlimit most;
-
-	(void)getrlimit(RLIMIT_NOFILE, &most); /* cannot fail */
-	most.rlim_cur = most.rlim_max;
-	(void)setrlimit(RLIMIT_NOFILE, &most); /* then it stays as it is */
-}
-
 static int open_run(struct run *run)
 {
+	static const int ends[] = { SIGINT, SIGTERM };
 	const unsigned n = run->plan->o->threads;
 	int err = histogram_init(&run->result->latency);
 
-	run->signals = open_signals();
+	run->signals = signals_open(ends, 2);
 	if (run->signals < 0)
 		return -errno;
 	if (err == 0)
@@ -283,7 +263,7 @@ int bench_run(struct plan *plan, struct result *r)
 	int err;
 
 	*r = (struct result){ .server_cpu_s = -1 };
-	raise_limit();
+	raise_fd_limit(); /* a connection takes one, or two */
 	err = open_run(&run);
 	if (err == 0)
 		err = run_all(&run);

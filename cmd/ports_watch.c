@@ -14,6 +14,7 @@
 #include <cleat/time.h>
 
 #include "ports.h"
+#include "process.h"
 
 /* The other screen, without a cursor; and back. */
 #define ENTER "\033[?1049h\033[?25l"
@@ -22,19 +23,9 @@
 #define CLEAR_LINE "\033[K"
 #define CLEAR_REST "\033[J"
 
-/* The signals that end, interrupt or hasten the wait, as a descriptor. */
-static int open_signals(void)
-{
-	static const int numbers[] = { SIGINT, SIGQUIT, SIGTERM,
-				       SIGHUP, SIGTSTP, SIGWINCH };
-	sigset_t set;
-
-	(void)sigemptyset(&set);
-	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
-		(void)sigaddset(&set, numbers[i]);
-	(void)sigprocmask(SIG_BLOCK, &set, NULL); /* cannot fail */
-	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-}
+/* They end, interrupt or hasten the wait. */
+static const int awaited[] = { SIGINT, SIGQUIT, SIGTERM,
+			       SIGHUP, SIGTSTP, SIGWINCH };
 
 /* Stop as Ctrl-Z asks for, with the terminal as it was. */
 static void pause_here(bool is_terminal)
@@ -131,7 +122,8 @@ static int show(const struct ports *o, const struct view *old,
 int watch(const struct ports *o, struct view *first)
 {
 	const struct screen screen = screen_of_stdout();
-	const int signals = open_signals();
+	const int signals =
+		signals_open(awaited, sizeof(awaited) / sizeof(awaited[0]));
 	struct view now = *first, old = { .n = 0 };
 	int err = 0;
 

@@ -7,13 +7,13 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
 #include <cleat/error.h>
 
 #include "cmd.h"
+#include "process.h"
 #include "scan.h"
 
 enum {
@@ -235,31 +235,19 @@ static bool tick(void *arg, const struct cleat_scan_progress *p)
 	return r->signal == 0 && r->error == 0;
 }
 
-/* The signals that end a scan, which its threads then leave alone.  One that is
- * ignored, as under nohup(1), would be told of here all the same. */
+/* A signal that is ignored, as under nohup(1), stays so. */
 static int open_signals(void)
 {
 	struct sigaction old;
-	sigset_t set;
+	int heeded[ENDS];
+	size_t n = 0;
 
-	(void)sigemptyset(&set);
 	for (size_t i = 0; i < ENDS; i++) {
 		if (sigaction(ends[i], NULL, &old) == 0 &&
 		    old.sa_handler != SIG_IGN)
-			(void)sigaddset(&set, ends[i]);
+			heeded[n++] = ends[i];
 	}
-	(void)sigprocmask(SIG_BLOCK, &set, NULL); /* cannot fail */
-	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-}
-
-/* As many descriptors as may be had. */
-static void raise_limit(void)
-{
-	struct rlimit most;
-
-	(void)getrlimit(RLIMIT_NOFILE, &most); /* cannot fail */
-	most.rlim_cur = most.rlim_max;
-	(void)setrlimit(RLIMIT_NOFILE, &most); /* or as many as before */
+	return signals_open(heeded, n);
 }
 
 /* Why cleat_scan() failed, which says of itself that it did. */
@@ -296,7 +284,7 @@ static int scan(struct run *r)
 	struct cleat_scan_progress end = { .total = 0 };
 	int err;
 
-	raise_limit();
+	raise_fd_limit();
 	r->bar.is_wanted = bar_is_possible();
 	r->bar.last_done = r->before.sums.mark;
 	err = cleat_scan(r->what->targets, &r->what->ports, &opt, &end);

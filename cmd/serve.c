@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include <cleat/error.h>
@@ -20,6 +19,7 @@
 #include "explain.h"
 #include "log.h"
 #include "out.h"
+#include "process.h"
 #include "services.h"
 
 struct serve {
@@ -314,22 +314,10 @@ static bool look_up(const struct addr *addrs, int n)
 	return true;
 }
 
-/* SIGINT and SIGTERM as a descriptor.  Threads that start later inherit the
- * mask, so that none is interrupted. */
-static int open_signals(void)
-{
-	sigset_t set;
-
-	(void)sigemptyset(&set);
-	(void)sigaddset(&set, SIGINT);
-	(void)sigaddset(&set, SIGTERM);
-	(void)sigprocmask(SIG_BLOCK, &set, NULL); /* cannot fail */
-	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-}
-
 static int serve(const struct serve *s, const struct cleat_service *service,
 		 const struct log *log, const struct addr *addrs, int n)
 {
+	static const int ends[] = { SIGINT, SIGTERM };
 	struct observer observer = {
 		.log = *log,
 		.mode = s->mode,
@@ -351,7 +339,7 @@ static int serve(const struct serve *s, const struct cleat_service *service,
 		.idle_ns = s->idle,
 		.lifetime_ns = s->lifetime,
 		.drain_ns = s->drain,
-		.stop_fd = open_signals(),
+		.stop_fd = signals_open(ends, 2),
 		.event = on_event,
 		.event_arg = &observer,
 		.mute = s->quiet ? QUIET : 0,
