@@ -18,10 +18,23 @@ void cleat__watch_init(struct cleat__watch *w, int fd)
 	};
 }
 
-void cleat__watch_close(struct cleat__watch *w)
+void cleat__watch_move(struct cleat__watch *from, struct cleat__watch *to)
+{
+	if (from->home)
+		from->home->backend->move(from->home, from, to);
+	else
+		*to = *from;
+}
+
+void cleat__watch_forget(struct cleat__watch *w)
 {
 	if (w->home)
 		w->home->backend->forget(w->home, w);
+}
+
+void cleat__watch_close(struct cleat__watch *w)
+{
+	cleat__watch_forget(w);
 	sys_close(w->fd);
 }
 

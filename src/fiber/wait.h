@@ -62,7 +62,9 @@ struct cleat__watch {
 	bool bound;
 };
 
-/* Part of its fiber, which waits for one thing at a time. */
+/* Part of its fiber, which waits for one thing at a time; or of a member of a
+ * pollset.
+ */
 struct cleat__op {
 	union {
 		struct cleat__watch *one; /* if N is 1, as it is as a rule */
@@ -70,6 +72,7 @@ struct cleat__op {
 	};
 	uint8_t n;
 	uint8_t dirs;
+	bool is_member; /* so W is submitted once, for CLEAT__IN */
 };
 
 /* The bytes DATA of W come before all that are received.  Returns 0 or -errno.
@@ -94,6 +97,9 @@ struct cleat__backend {
 	/* Called before W's descriptor is closed; nobody waits on it.  No
 	 * event of W arrives after this. */
 	void (*forget)(struct cleat__sched *s, struct cleat__watch *w);
+	/* As cleat__watch_move(), of a FROM that is known; TO need not be. */
+	void (*move)(struct cleat__sched *s, struct cleat__watch *from,
+		     struct cleat__watch *to);
 	/* Complete what is done; return when there was some, the scheduler
 	 * was woken or UNTIL has passed. */
 	void (*wait)(struct cleat__sched *s, cleat_time until);
@@ -160,6 +166,14 @@ static inline void cleat__drained(struct cleat__watch *w)
 /* Everything is worth a first try. */
 void cleat__watch_init(struct cleat__watch *w, int fd);
 
+/* cleat__watch_move - make TO what FROM is, which will be gone: a member waited
+ * on it, and is done.
+ */
+void cleat__watch_move(struct cleat__watch *from, struct cleat__watch *to);
+
+/* cleat__watch_forget - no backend knows W any more. */
+void cleat__watch_forget(struct cleat__watch *w);
+
 /* cleat__watch_close - forget W and close its descriptor. */
 void cleat__watch_close(struct cleat__watch *w);
 
@@ -183,7 +197,9 @@ static inline void cleat__arm(struct cleat__watch *w, struct cleat__op *op)
 		w->out = op;
 }
 
-/* For backends: OP is done; its fiber becomes ready with RESULT. */
+/* For backends: OP is done, with RESULT; its fiber, if it has one, becomes
+ * ready.
+ */
 void cleat__complete(struct cleat__op *op, int result);
 
 /* For backends: W may proceed in DIRS. */

@@ -32,14 +32,20 @@ static void epoll_close(struct cleat__sched *s)
 	free(st);
 }
 
-static int add(struct state *st, struct cleat__watch *w)
+static int control(struct state *st, int what, struct cleat__watch *w,
+		   uint32_t events)
 {
 	struct epoll_event e = {
-		.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET,
+		.events = events | EPOLLRDHUP | EPOLLPRI | EPOLLET,
 		.data.ptr = w,
 	};
 
-	return sys_epoll_ctl(st->epoll, EPOLL_CTL_ADD, w->fd, &e);
+	return sys_epoll_ctl(st->epoll, what, w->fd, &e);
+}
+
+static int add(struct state *st, struct cleat__watch *w)
+{
+	return control(st, EPOLL_CTL_ADD, w, EPOLLIN | EPOLLOUT);
 }
 
 static int epoll_open(struct cleat__sched *s)
@@ -63,9 +69,13 @@ static int epoll_open(struct cleat__sched *s)
 	return err;
 }
 
-static int learn(struct cleat__sched *s, struct cleat__watch *w)
+/* A member waits for one event, and is spared that of room to send. */
+static int learn(struct cleat__sched *s, struct cleat__watch *w,
+		 const struct cleat__op *op)
 {
-	int err = add(s->backend_state, w);
+	struct state *st = s->backend_state;
+	int err = op->is_member ? control(st, EPOLL_CTL_ADD, w, EPOLLIN)
+				: add(st, w);
 
 	if (err == 0)
 		cleat__watch_link(s, w);
@@ -76,7 +86,7 @@ static int submit_new(struct cleat__sched *s, struct cleat__op *op)
 {
 	for (unsigned i = 0; i < op->n; i++) {
 		struct cleat__watch *w = cleat__watch_of(op, i);
-		int err = w->home ? 0 : learn(s, w);
+		int err = w->home ? 0 : learn(s, w, op);
 
 		if (err < 0)
 			return err;
@@ -113,6 +123,20 @@ static void epoll_forget(struct cleat__sched *s, struct cleat__watch *w)
 
 	(void)sys_epoll_ctl(st->epoll, EPOLL_CTL_DEL, w->fd, &unused);
 	cleat__watch_unlink(w);
+}
+
+static void epoll_move(struct cleat__sched *s, struct cleat__watch *from,
+		       struct cleat__watch *to)
+{
+	*to = *from;
+	if (control(s->backend_state, EPOLL_CTL_MOD, to, EPOLLIN | EPOLLOUT) <
+	    0) {
+		epoll_forget(s, from);
+		to->home = NULL;
+		return;
+	}
+	cleat__watch_unlink(from);
+	cleat__watch_link(s, to);
 }
 
 static void handle(const struct epoll_event *e)
@@ -178,6 +202,7 @@ const struct cleat__backend cleat__epoll = {
 	.submit = epoll_submit,
 	.cancel = epoll_cancel,
 	.forget = epoll_forget,
+	.move = epoll_move,
 	.wait = epoll_wait_until,
 	.wake = epoll_wake,
 };
