@@ -24,6 +24,9 @@
  */
 #define COMPLETIONS 8192
 
+/* Why POLLRDBAND is among them see cleat__uring_ready(). */
+#define EVENTS_IN (POLLIN | POLLRDHUP | POLLPRI | POLLRDBAND)
+
 struct io_uring_sqe *cleat__uring_ask(struct cleat__uring *u)
 {
 	struct io_uring_sqe *sqe;
@@ -33,24 +36,43 @@ struct io_uring_sqe *cleat__uring_ask(struct cleat__uring *u)
 	return sqe;
 }
 
-static void start_poll(struct cleat__sched *s, struct cleat__watch *w)
+static void armed(struct cleat__sched *s, struct cleat__watch *w,
+		  struct io_uring_sqe *sqe)
 {
-	struct io_uring_sqe *sqe = cleat__uring_ask(s->backend_state);
-
-	io_uring_prep_poll_multishot(sqe, w->fd,
-				     POLLIN | POLLOUT | POLLRDHUP | POLLPRI |
-					     POLLRDBAND);
 	io_uring_sqe_set_data64(sqe, (uintptr_t)w | CLEAT__POLL);
 	if (!w->armed)
 		cleat__watch_link(s, w);
 	w->armed |= CLEAT__POLL;
 }
 
-static int learn(struct cleat__sched *s, struct cleat__watch *w)
+static void start_poll(struct cleat__sched *s, struct cleat__watch *w)
+{
+	struct io_uring_sqe *sqe = cleat__uring_ask(s->backend_state);
+
+	io_uring_prep_poll_multishot(sqe, w->fd, EVENTS_IN | POLLOUT);
+	armed(s, w, sqe);
+}
+
+/* A member waits for one event, which is the last of such a poll: when it is
+ * done nothing is left to be cancelled.
+ */
+static void start_once(struct cleat__sched *s, struct cleat__watch *w)
+{
+	struct io_uring_sqe *sqe = cleat__uring_ask(s->backend_state);
+
+	io_uring_prep_poll_add(sqe, w->fd, EVENTS_IN);
+	armed(s, w, sqe);
+}
+
+static int learn(struct cleat__sched *s, struct cleat__watch *w,
+		 const struct cleat__op *op)
 {
 	if (w->bound)
 		return cleat__bound_learn(s, w);
-	start_poll(s, w);
+	if (op->is_member)
+		start_once(s, w);
+	else
+		start_poll(s, w);
 	return 0;
 }
 
@@ -172,7 +194,7 @@ static int submit_new(struct cleat__sched *s, struct cleat__op *op)
 {
 	for (unsigned i = 0; i < op->n; i++) {
 		struct cleat__watch *w = cleat__watch_of(op, i);
-		int err = is_told(w, op->dirs) ? 0 : learn(s, w);
+		int err = is_told(w, op->dirs) ? 0 : learn(s, w, op);
 
 		if (err < 0)
 			return err;
@@ -210,12 +232,14 @@ static void end_waits(struct cleat__watch *w, int err)
 }
 
 /* The poll of W is over: refused (-EBADF); or cancelled, by forget or to feed
- * W instead; or given up by a kernel short of room.  Then all may be tried, and
- * the next wait arms another.
+ * W instead; or given up by a kernel short of room; or it was for one event.
+ * Then all may be tried, and the next wait arms another.
  */
 static void handle_end(struct cleat__watch *w, int res)
 {
 	cleat__uring_ended(w, CLEAT__POLL);
+	if (res > 0)
+		cleat__uring_ready(w, (unsigned)res);
 	if (res < 0 && res != -ECANCELED)
 		end_waits(w, res);
 	else
@@ -324,6 +348,14 @@ static void uring_forget(struct cleat__sched *s, struct cleat__watch *w)
 	}
 }
 
+/* As a rule it has told of its event, and is not known any more. */
+static void uring_move(struct cleat__sched *s, struct cleat__watch *from,
+		       struct cleat__watch *to)
+{
+	uring_forget(s, from);
+	*to = *from;
+}
+
 static void uring_starve(struct cleat__sched *s, struct cleat__watch *w)
 {
 	cleat__feed_stop(s->backend_state, w);
@@ -369,6 +401,7 @@ const struct cleat__backend cleat__uring = {
 	.submit = uring_submit,
 	.cancel = uring_cancel,
 	.forget = uring_forget,
+	.move = uring_move,
 	.wait = uring_wait_until,
 	.wake = uring_wake,
 	.feed = cleat__feed,
