@@ -8,6 +8,7 @@
 
 #include "base/sys.h"
 #include "base/time.h"
+#include "fiber/pollset.h"
 #include "fiber/sched.h"
 
 void cleat__watch_init(struct cleat__watch *w, int fd)
@@ -71,7 +72,10 @@ void cleat__complete(struct cleat__op *op, int result)
 {
 	for (unsigned i = 0; i < op->n; i++)
 		disarm(cleat__watch_of(op, i), op);
-	cleat__wake(cleat__fiber_of(op), result);
+	if (op->is_member)
+		cleat__member_done(op, result);
+	else
+		cleat__wake(cleat__fiber_of(op), result);
 }
 
 void cleat__became_ready(struct cleat__watch *w, unsigned dirs)
