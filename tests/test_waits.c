@@ -5,6 +5,8 @@
 #include "both.h"
 #include "pair.h"
 
+#include <cleat/chan.h>
+
 #include <fcntl.h>
 
 /* Slow readers. */
@@ -479,6 +481,48 @@ static void second_thread(void)
 	close(t.raw);
 }
 
+/* A wake that comes while a connection is closed. */
+
+static void take(void *arg)
+{
+	char c;
+
+	ok(cleat_chan_recv(arg, &c, soon()));
+}
+
+static void *give(void *arg)
+{
+	ok(cleat_chan_send(arg, "x", 0));
+	return NULL;
+}
+
+static void woken_while_one_closes(void)
+{
+	struct cleat_chan *ch;
+	struct cleat_scope *s;
+	struct cleat_conn *c;
+	cleat_time start;
+	pthread_t thread;
+	int fd = raw_open(&c, kinds[0]);
+	char x;
+
+	ok(cleat_chan_open(&ch, 1, 1));
+	ok(cleat_scope_open(&s, 0));
+	assert_int_equal(cleat_recv(c, &x, 1, cleat_in(CLEAT_MSEC)),
+			 -ETIMEDOUT);
+	ok(cleat_go(s, take, ch, CLEAT_FOREVER));
+	ok(cleat_yield());
+	assert_int_equal(pthread_create(&thread, NULL, give, ch), 0);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	start = cleat_now();
+	cleat_close(c);
+	ok(cleat_scope_wait(s, CLEAT_FOREVER));
+	assert_true(cleat_now() - start < 10 * CLEAT_SEC);
+	cleat_scope_close(s);
+	cleat_chan_close(ch);
+	(void)close(fd);
+}
+
 /* One connection, on a fiber, then on the thread, then on another's fiber. */
 
 static void exchange(void *arg)
@@ -517,6 +561,7 @@ int main(void)
 		FIBER(cancelled),
 		FIBER(cancelled_accept),
 		FIBER(cancelled_with_data),
+		FIBER(woken_while_one_closes),
 		FIBER(second_reader),
 		FIBER(second_writer),
 		THREAD(second_thread),

@@ -238,11 +238,16 @@ void cleat__wake_from_outside(struct cleat__fiber *f)
 	(void)pthread_mutex_unlock(&s->mail_lock);
 }
 
+static bool has_mail(struct cleat__sched *s)
+{
+	return atomic_load_explicit(&s->mail, memory_order_relaxed);
+}
+
 static void read_mail(struct cleat__sched *s)
 {
 	struct cleat__fiber *f, *next;
 
-	if (!atomic_load_explicit(&s->mail, memory_order_relaxed))
+	if (!has_mail(s))
 		return;
 	(void)pthread_mutex_lock(&s->mail_lock);
 	f = atomic_exchange_explicit(&s->mail, NULL, memory_order_acquire);
@@ -268,9 +273,12 @@ static void fire_timers(struct cleat__sched *s)
 	}
 }
 
+/* With mail it does not wait for the backend's word of it: that may have come
+ * already, while a fiber let the backend forget a watch.
+ */
 static void look_outside(struct cleat__sched *s)
 {
-	bool busy = s->ready.head || s->later.head;
+	bool busy = s->ready.head || s->later.head || has_mail(s);
 	struct cleat__fiber *f;
 
 	s->backend->wait(s, busy ? 0 : cleat__timers_next(&s->timers));
