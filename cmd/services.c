@@ -285,11 +285,11 @@ static const struct {
 	const char *name;
 	struct cleat_service service;
 } services[] = {
-	{ "echo", { answer_stream, answer_dgram, NULL } },
-	{ "upper", { answer_stream, answer_dgram, NULL } },
-	{ "discard", { discard_stream, discard_dgram, NULL } },
-	{ "chargen", { chargen_stream, chargen_dgram, NULL } },
-	{ "daytime", { daytime_stream, daytime_dgram, NULL } },
+	{ "echo", { answer_stream, answer_dgram, NULL, true } },
+	{ "upper", { answer_stream, answer_dgram, NULL, true } },
+	{ "discard", { discard_stream, discard_dgram, NULL, true } },
+	{ "chargen", { chargen_stream, chargen_dgram, NULL, false } },
+	{ "daytime", { daytime_stream, daytime_dgram, NULL, false } },
 };
 
 const char *service_pick(struct cleat_service *s, const char *name,

@@ -20,6 +20,10 @@ struct cleat_service {
 	void (*dgram)(struct cleat_dgram *d, const struct cleat_sockaddr *from,
 		      void *data, size_t len, void *arg);
 	void *arg;
+	/* STREAM is for protocols in which the client speaks first: it is
+	 * called once C has something to be received, and never for a
+	 * connection that ends, or reaches a limit, before. */
+	bool client_first;
 };
 
 enum cleat_serve_mode {
@@ -32,10 +36,12 @@ enum cleat_serve_mode {
 enum cleat_serve_what {
 	CLEAT_SERVE_LISTENING, /* LOCAL is open, and every worker accepts */
 	CLEAT_SERVE_ACCEPTED, /* PEER came */
-	CLEAT_SERVE_ENDED, /* PEER's handler returned; or its process was
-			    * killed after the drain, or crashed */
+	CLEAT_SERVE_ENDED, /* PEER's handler returned, or was never called; or
+			    * its process was killed after the drain, or
+			    * crashed */
 	CLEAT_SERVE_REJECTED, /* PEER is over its cap: closed at once */
-	CLEAT_SERVE_PAUSED, /* accepting waits: ERROR, as -EMFILE, says why */
+	CLEAT_SERVE_PAUSED, /* accepting waits, or calling a handler does:
+			     * ERROR, as -EMFILE, says why */
 	CLEAT_SERVE_RESUMED, /* all who waited are in */
 	CLEAT_SERVE_DRAINING, /* told to stop; ACTIVE connections may finish */
 	CLEAT_SERVE_CUT, /* the drain time is over, or stopped again; ACTIVE
@@ -45,9 +51,10 @@ enum cleat_serve_what {
 struct cleat_serve_event {
 	enum cleat_serve_what what;
 	int error; /* of PAUSED; of ENDED what the handler last ran into, if
-		    * anything but the end of the stream, -ECANCELED of a
-		    * process killed, -ECONNABORTED of one crashed, -EAGAIN
-		    * of one that had got no thread at the stop; else 0 */
+		    * anything but the end of the stream, or would have;
+		    * -ECANCELED of a process killed, -ECONNABORTED of one
+		    * crashed, -EAGAIN of one that had got no thread at the
+		    * stop; else 0 */
 	enum cleat_proto proto;
 	const struct cleat_sockaddr *local; /* of LISTENING, else NULL */
 	const struct cleat_sockaddr *peer; /* of the three with a PEER */

@@ -101,6 +101,11 @@ ssize_t sys_recv(int fd, void *buf, size_t len)
 	return length(recv(fd, buf, len, 0));
 }
 
+ssize_t sys_peek(int fd, void *buf, size_t len)
+{
+	return length(recv(fd, buf, len, MSG_PEEK));
+}
+
 ssize_t sys_send(int fd, const void *data, size_t len)
 {
 	return length(send(fd, data, len, MSG_NOSIGNAL));

@@ -31,6 +31,7 @@ int sys_setsockopt(int fd, int level, int name, const void *value,
 int sys_getsockopt(int fd, int level, int name, void *value, socklen_t *len);
 
 ssize_t sys_recv(int fd, void *buf, size_t len);
+ssize_t sys_peek(int fd, void *buf, size_t len);
 ssize_t sys_send(int fd, const void *data, size_t len);
 ssize_t sys_sendmsg(int fd, const struct msghdr *m);
 ssize_t sys_recvmsg(int fd, struct msghdr *m);

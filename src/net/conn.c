@@ -162,7 +162,7 @@ int cleat__conn_fail(const struct cleat_conn *c, int err, const char *step)
 	return cleat__fail_at(err, step, &peer);
 }
 
-static cleat_time bounded(const struct cleat_conn *c, cleat_time until)
+cleat_time cleat__conn_bounded(const struct cleat_conn *c, cleat_time until)
 {
 	if (c->idle_ns > 0)
 		until = cleat__earlier(until, cleat_in(c->idle_ns));
@@ -173,7 +173,8 @@ int cleat__conn_wait(struct cleat_conn *c, enum cleat__dir dir,
 		     cleat_time until)
 {
 	return cleat__wait(&c->io, dir,
-			   c->is_limited ? bounded(c, until) : until);
+			   c->is_limited ? cleat__conn_bounded(c, until)
+					 : until);
 }
 
 /* After less than was asked for there is no more, and an event will tell when
@@ -222,6 +223,16 @@ recv_until(struct cleat_conn *c, void *buf, size_t len, cleat_time until)
 		if (err < 0)
 			return err;
 	}
+}
+
+ssize_t cleat__conn_peek(struct cleat_conn *c)
+{
+	char first;
+	ssize_t n = sys_peek(c->io.fd, &first, 1);
+
+	if (n == -EAGAIN)
+		cleat__clear_ready(&c->io, CLEAT__IN);
+	return n;
 }
 
 size_t cleat__conn_take(struct cleat_conn *c, void *buf, size_t len)

@@ -57,6 +57,11 @@ void cleat__conn_ask_peer(struct cleat_conn *c);
 ssize_t cleat__conn_recv(struct cleat_conn *c, void *buf, size_t len,
 			 cleat_time until);
 
+/* cleat__conn_peek - whether C's peer has sent anything: 1, 0 if it has ended
+ * instead, -EAGAIN for neither, or -errno.  For a C that was not received from.
+ */
+ssize_t cleat__conn_peek(struct cleat_conn *c);
+
 /* cleat__conn_take - up to LEN bytes out of the stash. */
 size_t cleat__conn_take(struct cleat_conn *c, void *buf, size_t len);
 
@@ -64,6 +69,9 @@ size_t cleat__conn_take(struct cleat_conn *c, void *buf, size_t len);
  * Returns 0 or -ENOMEM.
  */
 int cleat__conn_put_back(struct cleat_conn *c, const void *data, size_t len);
+
+/* cleat__conn_bounded - the earliest of UNTIL and C's own limits. */
+cleat_time cleat__conn_bounded(const struct cleat_conn *c, cleat_time until);
 
 /* cleat__conn_wait - until C is ready in DIR, or the earliest of UNTIL and its
  * own limits has passed.

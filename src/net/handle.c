@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* One connection, in each of the modes.  All have a fiber of their own: in
+/* One connection, in each of the modes.  All have a fiber of their own, those
+ * in silent.c excepted: in
  * CLEAT_SERVE_THREADS and _PROCESSES it waits for the thread, or the child,
  * that runs the handler.
  */
@@ -16,8 +17,6 @@
 #include "fiber/sched.h"
 #include "net/conn.h"
 #include "net/server.h"
-
-#define SHORTAGE_PAUSE (100 * CLEAT_MSEC)
 
 static void emit_end(struct cleat__handled *h, int error)
 {
@@ -57,7 +56,7 @@ static void emit_end_of(void *arg)
 }
 
 /* Making text of it would touch a second page of every fiber's stack. */
-static void tell_end(struct cleat__handled *h, int error)
+void cleat__tell_end(struct cleat__handled *h, int error)
 {
 	struct ended e = { .h = h, .error = error };
 
@@ -75,7 +74,7 @@ static void run_handler(struct cleat__handled *h)
 static void in_fiber(struct cleat__handled *h)
 {
 	run_handler(h);
-	tell_end(h, last_error());
+	cleat__tell_end(h, last_error());
 }
 
 struct threaded {
@@ -88,7 +87,7 @@ static void *thread_main(void *arg)
 	struct threaded *t = arg;
 
 	run_handler(t->h);
-	tell_end(t->h, last_error());
+	cleat__tell_end(t->h, last_error());
 	(void)cleat__parker_wake(&t->done); /* nothing else ends the wait */
 	return NULL;
 }
@@ -98,14 +97,15 @@ static void in_thread(struct cleat__handled *h)
 	struct threaded t = { .h = h };
 	int err;
 
+	cleat__watch_forget(&h->conn.io); /* the thread's, to poll */
 	cleat__parker_init(&t.done);
 	do /* a shortage of threads, or of memory for one, ends */
 		err = cleat__helper_start(thread_main, &t);
-	while (err < 0 && cleat_sleep(cleat_in(SHORTAGE_PAUSE)) == 0);
+	while (err < 0 && cleat_sleep(cleat_in(CLEAT__PAUSE)) == 0);
 	if (err == 0)
 		cleat__parker_wait_surely(&t.done);
 	else
-		tell_end(h, err);
+		cleat__tell_end(h, err);
 	cleat__parker_done(&t.done);
 }
 
@@ -131,8 +131,10 @@ static void child_main(struct cleat__handled *h)
 	h->conn.io.home = NULL; /* the parent's, not ours to change */
 	for (unsigned i = 0; i < w->server->n_places; i++)
 		close_place(&w->places[i], &h->conn);
+	for (const struct cleat__handled *q = w->silent.first; q; q = q->next)
+		sys_close(q->conn.io.fd);
 	run_handler(h);
-	tell_end(h, last_error());
+	cleat__tell_end(h, last_error());
 	sys_close(h->conn.io.fd);
 	(void)fflush(NULL); /* the handler's own: see fork_child() */
 	_exit(0);
@@ -178,15 +180,17 @@ static void in_process(struct cleat__handled *h)
 	struct cleat__place *p = h->place;
 
 	cleat__on_thread_stack(fork_child, h);
-	p->waiting = NULL;
+	if (p->waiting == &h->conn)
+		p->waiting = NULL;
 	if (h->child < 0) {
-		tell_end(h, h->child);
+		cleat__tell_end(h, h->child);
 		return;
 	}
-	sys_close(h->conn.io.fd); /* the child's now, and its FIN too */
+	cleat__watch_close(&h->conn.io); /* the child's now, and its FIN too */
 	h->conn.io.fd = -1;
 	if (reap(h->child) != 0) /* so it could not tell */
-		tell_end(h, cleat__enter() < 0 ? -ECANCELED : -ECONNABORTED);
+		cleat__tell_end(h, cleat__enter() < 0 ? -ECANCELED
+						      : -ECONNABORTED);
 }
 
 static void run_in_mode(struct cleat__handled *h)
@@ -205,53 +209,60 @@ static void run_in_mode(struct cleat__handled *h)
 	}
 }
 
-static void enlist(struct cleat__handled *h)
+void cleat__enlist(struct cleat__conns *list, struct cleat__handled *h)
 {
-	struct cleat__worker *w = h->worker;
-
-	h->next = w->handled;
-	if (h->next)
-		h->next->prev = h;
-	w->handled = h;
+	h->next = NULL;
+	h->prev = list->last;
+	if (h->prev)
+		h->prev->next = h;
+	else
+		list->first = h;
+	list->last = h;
 }
 
-static void delist(struct cleat__handled *h)
+void cleat__delist(struct cleat__conns *list, struct cleat__handled *h)
 {
 	if (h->prev)
 		h->prev->next = h->next;
 	else
-		h->worker->handled = h->next;
+		list->first = h->next;
 	if (h->next)
 		h->next->prev = h->prev;
+	else
+		list->last = h->prev;
+}
+
+void cleat__leave_conn(struct cleat__handled *h)
+{
+	struct cleat__server *s = h->worker->server;
+
+	if (s->opt->max_per_source > 0)
+		cleat__source_leave(s, &h->conn);
+	cleat__conn_done(&h->conn);
+	atomic_fetch_sub(&s->active, 1);
+	cleat__slot_give(s);
 }
 
 void cleat__handle(void *arg)
 {
-	struct cleat__place *p = arg;
-	struct cleat__server *s = p->worker->server;
-	struct cleat__handled h = {
-		.conn = p->arriving,
-		.place = p,
-		.worker = p->worker,
-	};
+	struct cleat__handled *from = arg;
+	_Alignas(64) struct cleat__handled h = *from;
+	struct cleat__worker *w = h.worker;
 
-	p->waiting = &h.conn;
-	if (s->opt->event)
-		h.started = cleat_now();
-	enlist(&h);
+	if (from == &h.place->arriving)
+		h.place->waiting = &h.conn;
+	else
+		cleat__silent_leave(from, &h);
+	cleat__enlist(&w->handled, &h);
 	run_in_mode(&h);
-	delist(&h);
-	if (s->opt->max_per_source > 0)
-		cleat__source_leave(s, &h.conn);
-	cleat__conn_done(&h.conn);
-	atomic_fetch_sub(&s->active, 1);
-	cleat__slot_give(s);
+	cleat__delist(&w->handled, &h);
+	cleat__leave_conn(&h);
 }
 
 void cleat__cut(struct cleat__worker *w)
 {
 	cleat_scope_cancel(w->handling);
-	for (struct cleat__handled *h = w->handled; h; h = h->next) {
+	for (struct cleat__handled *h = w->handled.first; h; h = h->next) {
 		if (h->child > 0)
 			(void)kill(h->child, SIGKILL); /* a child of ours */
 		else if (w->server->opt->mode == CLEAT_SERVE_THREADS)

@@ -154,8 +154,11 @@ static int worker_init(struct cleat__server *s, struct cleat__worker *w)
 	w->places = calloc(s->n_places, sizeof(*w->places));
 	if (!w->places)
 		return cleat__fail(-ENOMEM, "serve", NULL, NULL);
-	for (unsigned i = 0; i < s->n_places; i++)
+	for (unsigned i = 0; i < s->n_places; i++) {
 		w->places[i].worker = w;
+		w->places[i].arriving.worker = w;
+		w->places[i].arriving.place = &w->places[i];
+	}
 	return 0;
 }
 
@@ -166,6 +169,7 @@ static void worker_done(struct cleat__server *s, struct cleat__worker *w)
 		cleat_dgram_close(w->places[i].dgram);
 	}
 	free(w->places);
+	cleat__blocks_close(&w->blocks);
 	if (w->wakeup > 0)
 		sys_close(w->wakeup);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The inside of cleat_serve(): serve.c opens and stops, worker.c accepts,
- * slots.c says how many, handle.c runs one connection in its mode.
+ * slots.c says how many, silent.c waits for a first byte, handle.c runs one
+ * connection in its mode.
  */
 #ifndef CLEAT_NET_SERVER_H
 #define CLEAT_NET_SERVER_H
@@ -14,9 +15,14 @@
 #include <cleat/fiber.h>
 #include <cleat/serve.h>
 
+#include "base/blocks.h"
+#include "fiber/pollset.h"
 #include "net/conn.h"
 #include "net/dgram.h"
 #include "net/listen.h"
+
+/* A shortage (of descriptors, of memory) ends when it ends: look again. */
+#define CLEAT__PAUSE (100 * CLEAT_MSEC)
 
 struct cleat__server {
 	const struct cleat_service *service;
@@ -31,11 +37,23 @@ struct cleat__server {
 	atomic_uint active; /* connections open */
 	atomic_uint slots, slots_wanted; /* see slots.c */
 	struct cleat_chan *slot_given; /* a word to who wants one */
-	atomic_uint n_paused; /* places */
+	atomic_uint n_paused; /* places, and workers that are short */
 	atomic_bool is_cut; /* and that has been told */
 	unsigned long left; /* until opt.count; used by the one worker alone */
 	pthread_mutex_t sources_lock;
 	void *sources; /* tsearch(3) tree, see sources.c */
+};
+
+/* One connection.  Under way it lies on its fiber's stack: in the page that is
+ * in use anyway, and at the start of a cache line.
+ */
+struct cleat__handled {
+	struct cleat_conn conn;
+	struct cleat__place *place;
+	struct cleat__worker *worker;
+	cleat_time started;
+	pid_t child; /* in CLEAT_SERVE_PROCESSES */
+	struct cleat__handled *prev, *next;
 };
 
 /* A place that is served: a listener or a datagram socket. */
@@ -43,12 +61,17 @@ struct cleat__place {
 	struct cleat__worker *worker;
 	struct cleat_listener *listener;
 	struct cleat_dgram *dgram;
-	struct cleat_conn arriving; /* accepted, until its fiber has begun */
-	struct cleat_conn *waiting; /* accepted, but not yet forked for: one
-				     * at most, closed by other children */
+	struct cleat__handled arriving; /* until its fiber has begun */
+	struct cleat_conn *waiting; /* accepted, but not yet forked for, nor
+				     * silent: one at most, closed by other
+				     * children */
 	enum cleat_proto proto;
 	bool shared; /* inherited, or unix: one queue for all workers */
 	bool is_paused;
+};
+
+struct cleat__conns {
+	struct cleat__handled *first, *last;
 };
 
 struct cleat__worker {
@@ -58,19 +81,18 @@ struct cleat__worker {
 	int wakeup; /* eventfd: counts the stops asked for */
 	uint64_t stops; /* those that it has told of */
 	struct cleat_scope *accepting, *handling;
-	struct cleat__handled *handled; /* those under way */
+	struct cleat__conns handled; /* those under way */
+	struct cleat__conns silent; /* see silent.c; the oldest first */
+	struct cleat__blocks blocks; /* for them */
+	struct cleat__pollset unheard; /* of the silent */
+	bool is_draining, is_short; /* no more silent ones come; no memory */
 };
 
-/* One connection under way.  It lies on its fiber's stack: in the page that is
- * in use anyway, and at the start of a cache line.
- */
-struct cleat__handled {
-	_Alignas(64) struct cleat_conn conn;
-	struct cleat__place *place;
-	struct cleat__worker *worker;
-	cleat_time started;
-	pid_t child; /* in CLEAT_SERVE_PROCESSES */
-	struct cleat__handled *prev, *next;
+/* One that waits for its first byte: some 270 bytes, and no fiber. */
+struct cleat__silent {
+	struct cleat__handled h; /* first */
+	struct cleat__member member;
+	cleat_time until;
 };
 
 void cleat__worker_run(struct cleat__worker *w);
@@ -90,8 +112,42 @@ void cleat__announce(const struct cleat__worker *w);
 /* cleat__emit - tell opt.event of E, with what E does not say filled in. */
 void cleat__emit(struct cleat__server *s, struct cleat_serve_event e);
 
-/* cleat__handle - the fiber of one connection; ARG is its cleat_conn. */
+/* cleat__handle - the fiber of one connection; ARG is its cleat__handled, which
+ * it takes over: one that arrives, or is silent.
+ */
 void cleat__handle(void *arg);
+
+/* cleat__leave_conn - close H, and make room for another. */
+void cleat__leave_conn(struct cleat__handled *h);
+
+/* cleat__tell_end - tell opt.event that H has ended, with ERROR or 0. */
+void cleat__tell_end(struct cleat__handled *h, int error);
+
+/* cleat__enlist - put H last in LIST;  cleat__delist - take it out. */
+void cleat__enlist(struct cleat__conns *list, struct cleat__handled *h);
+void cleat__delist(struct cleat__conns *list, struct cleat__handled *h);
+
+/* cleat__silent_open - let W have silent ones: a fiber that sees to them, among
+ * the handlers.  It returns once it is cancelled, or the last is gone after a
+ * drain.
+ */
+int cleat__silent_open(struct cleat__worker *w);
+
+/* cleat__silent_add - let who has arrived at P wait for his first byte, and
+ * then be handled.  Returns 0, or -errno: then he is still there.
+ */
+int cleat__silent_add(struct cleat__place *p);
+
+/* cleat__silent_leave - TO, a copy, takes the place of the silent H. */
+void cleat__silent_leave(struct cleat__handled *h, struct cleat__handled *to);
+
+/* cleat__silent_drain - no more are added to W's. */
+void cleat__silent_drain(struct cleat__worker *w);
+
+/* cleat__say_paused - that there is a shortage, ERR, or is no more, 0: to opt.
+ * event, and once for each.  IS_PAUSED is the caller's.
+ */
+void cleat__say_paused(struct cleat__server *s, bool *is_paused, int err);
 
 /* cleat__cut - make every handler of W that still runs return soon. */
 void cleat__cut(struct cleat__worker *w);

@@ -11,9 +11,6 @@
 #include "net/conn.h"
 #include "net/server.h"
 
-/* A shortage (of descriptors, of memory) ends when it ends: look again. */
-#define PAUSE (100 * CLEAT_MSEC)
-
 #define PACKETS 16
 #define PACKET_SIZE 65536 /* more than UDP can carry */
 
@@ -81,6 +78,23 @@ static void undo_entry(struct cleat__place *p, struct cleat_conn *c)
 	turn_away(s, c);
 }
 
+/* For SAID, what is known of the first byte: as of cleat__conn_peek(). */
+static int begin(struct cleat__place *p, ssize_t said)
+{
+	if (said > 0)
+		return cleat_go(p->worker->handling, cleat__handle,
+				&p->arriving, CLEAT_FOREVER);
+	return said == -EAGAIN ? cleat__silent_add(p) : 0;
+}
+
+/* Who was gone before he said anything. */
+static void end(struct cleat__place *p, int error)
+{
+	p->waiting = NULL;
+	cleat__tell_end(&p->arriving, error);
+	cleat__leave_conn(&p->arriving);
+}
+
 /* Of who has arrived, for whom there is a slot.  Returns 0 also for one that is
  * turned away.  Its handler runs at once: what has just been touched is in the
  * cache, a connection that is over already leaves its stack to the next, and
@@ -88,9 +102,9 @@ static void undo_entry(struct cleat__place *p, struct cleat_conn *c)
  */
 static int admit(struct cleat__place *p)
 {
-	struct cleat_conn *c = &p->arriving;
-	struct cleat__worker *w = p->worker;
-	struct cleat__server *s = w->server;
+	struct cleat_conn *c = &p->arriving.conn;
+	struct cleat__server *s = p->worker->server;
+	ssize_t said = 1;
 	int err;
 
 	if (is_enough(s)) { /* came before the stop that is on its way */
@@ -102,9 +116,13 @@ static int admit(struct cleat__place *p)
 		return 0;
 	}
 	p->waiting = c;
+	if (s->opt->event)
+		p->arriving.started = cleat_now();
 	limit(s, c);
 	atomic_fetch_add(&s->active, 1);
-	err = cleat_go(w->handling, cleat__handle, p, CLEAT_FOREVER);
+	if (s->service->client_first)
+		said = cleat__conn_peek(c);
+	err = begin(p, said);
 	if (err < 0) {
 		undo_entry(p, c);
 		return err;
@@ -112,25 +130,27 @@ static int admit(struct cleat__place *p)
 	if (cleat__wants(s, CLEAT_SERVE_ACCEPTED, 0))
 		tell(p, CLEAT_SERVE_ACCEPTED, c);
 	stop_if_enough(s);
-	cleat__step_aside();
+	if (said > 0)
+		cleat__step_aside();
+	else if (said != -EAGAIN)
+		end(p, (int)said);
 	return 0;
 }
 
 /* Said once for each shortage, which is over when all who waited are in: not
  * for each try, each one that found room, or each place.
  */
-static void say_paused(struct cleat__place *p, int err)
+void cleat__say_paused(struct cleat__server *s, bool *is_paused, int err)
 {
-	struct cleat__server *s = p->worker->server;
 	struct cleat_serve_event e = {
 		.what = err < 0 ? CLEAT_SERVE_PAUSED : CLEAT_SERVE_RESUMED,
 		.error = err,
 	};
 	unsigned others;
 
-	if (p->is_paused == (err < 0))
+	if (*is_paused == (err < 0))
 		return;
-	p->is_paused = err < 0;
+	*is_paused = err < 0;
 	others = err < 0 ? atomic_fetch_add(&s->n_paused, 1)
 			 : atomic_fetch_sub(&s->n_paused, 1) - 1;
 	if (others == 0)
@@ -171,7 +191,7 @@ static int accept_one(struct cleat__place *p)
 		err = cleat__slot_take(s);
 	if (err < 0)
 		return err;
-	err = cleat__accept_now(p->listener, &p->arriving);
+	err = cleat__accept_now(p->listener, &p->arriving.conn);
 	if (err == 0)
 		return admit(p);
 	cleat__slot_give(s);
@@ -187,9 +207,11 @@ static void accept_all(void *arg)
 		err = accept_one(p);
 		if (err == 0 || err == -ECANCELED)
 			continue;
-		say_paused(p, err == -EAGAIN ? 0 : err);
+		cleat__say_paused(p->worker->server, &p->is_paused,
+				  err == -EAGAIN ? 0 : err);
 		if (err != -EAGAIN)
-			(void)cleat_sleep(cleat_in(PAUSE)); /* asked above */
+			(void)cleat_sleep(cleat_in(CLEAT__PAUSE)); /* asked
+								    * above */
 	}
 }
 
@@ -229,7 +251,8 @@ static void receive_all(void *arg)
 		answer(p, v, n);
 		n = cleat_recv_batch(p->dgram, v, room, CLEAT_FOREVER);
 		if (n < 0 && n != -ECANCELED)
-			(void)cleat_sleep(cleat_in(PAUSE)); /* asked above */
+			(void)cleat_sleep(
+				cleat_in(CLEAT__PAUSE)); /* asked above */
 	}
 	free(data);
 }
@@ -259,7 +282,7 @@ static void emit_stage(struct cleat__server *s, enum cleat_serve_what what)
 
 static void cut(struct cleat__worker *w)
 {
-	if (!w->handled)
+	if (!w->handled.first && !w->silent.first)
 		return;
 	if (!atomic_exchange(&w->server->is_cut, true))
 		emit_stage(w->server, CLEAT_SERVE_CUT);
@@ -333,6 +356,7 @@ static void drain(struct cleat__worker *w, struct cleat_scope *watching)
 {
 	if (cleat_go(watching, cut_in_time, w, CLEAT_FOREVER) < 0)
 		cut(w);
+	cleat__silent_drain(w);
 	(void)cleat_scope_wait(w->handling, CLEAT_FOREVER); /* not cancelled */
 }
 
@@ -345,6 +369,8 @@ static int get_ready(struct cleat__worker *w, struct cleat_scope *watching)
 		err = cleat_scope_open(&w->handling, 0);
 	if (err == 0 && w == s->workers && s->opt->stop_fd > 0)
 		err = cleat_go(watching, watch_stop_fd, s, CLEAT_FOREVER);
+	if (err == 0 && s->service->client_first)
+		err = cleat__silent_open(w);
 	if (err == 0)
 		err = start_places(w);
 	return err < 0 ? err : wait_at_gate(s);
