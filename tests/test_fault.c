@@ -14,6 +14,7 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/timerfd.h>
 
 #include "both.h"
 #include "fault.h"
@@ -345,13 +346,83 @@ static int serving(struct things *t)
 	return 0;
 }
 
+/* Three clients, once there is a server: the second speaks, the third has ended
+ * already, and the first is silent until the second's handler makes it speak,
+ * or it reaches its limit.
+ */
+struct clients {
+	int first, second;
+};
+
+static int dial(const struct cleat_sockaddr *at)
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd >= 0)
+		(void)connect(fd, &at->any, at->len); /* may be let fail */
+	return fd;
+}
+
+static void come(const struct cleat_serve_event *e, void *arg)
+{
+	struct clients *c = arg;
+	int third;
+
+	if (e->what != CLEAT_SERVE_LISTENING)
+		return;
+	c->first = dial(e->local);
+	c->second = dial(e->local);
+	third = dial(e->local);
+	(void)send(c->second, "2", 1, MSG_NOSIGNAL);
+	if (third >= 0)
+		close(third);
+}
+
+static void wake_the_first(struct cleat_conn *conn, void *arg)
+{
+	const struct clients *c = arg;
+	char x;
+
+	if (cleat_recv(conn, &x, 1, soon()) == 1 && x == '2')
+		(void)send(c->first, "1", 1, MSG_NOSIGNAL);
+}
+
+/* Where a fault keeps one of them out the count is not reached: the stop. */
+static int first_bytes(struct things *t)
+{
+	const struct itimerspec before_long = { .it_value.tv_nsec = 50000000 };
+	const char *const addrs[] = { "127.0.0.1:0", NULL };
+	struct clients c = { -1, -1 };
+	const struct cleat_service service = { .stream = wake_the_first,
+					       .arg = &c,
+					       .client_first = true };
+	const struct cleat_serve_options opt = { .addrs = addrs,
+						 .count = 3,
+						 .backend = both_backend(),
+						 .idle_ns = 20 * CLEAT_MSEC,
+						 .stop_fd = t->fd[0],
+						 .event = come,
+						 .event_arg = &c };
+	int err;
+
+	assert_int_equal(timerfd_settime(t->fd[0], 0, &before_long, NULL), 0);
+	err = cleat_serve(&service, &opt);
+	if (c.first >= 0)
+		close(c.first);
+	if (c.second >= 0)
+		close(c.second);
+	MUST(err);
+	return 0;
+}
+
 static const struct play {
 	const char *name;
 	scenario *play;
 	enum {
 		SOCKETS,
 		PAIR,
-		STOP
+		STOP,
+		TIMER
 	} fds; /* what FD is */
 	bool only_fiber, only_thread;
 } plays[] = {
@@ -368,6 +439,7 @@ static const struct play {
 	{ "a raw socket", raw_socket, SOCKETS, false, false },
 	{ "lookups", lookups, SOCKETS, false, false },
 	{ "serving", serving, STOP, false, true },
+	{ "first bytes", first_bytes, TIMER, false, true },
 };
 
 struct run {
@@ -389,6 +461,9 @@ static void things_open(struct things *t, const struct play *p)
 				 0);
 	else if (p->fds == STOP)
 		t->fd[0] = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
+	else if (p->fds == TIMER)
+		t->fd[0] = timerfd_create(CLOCK_MONOTONIC,
+					  TFD_CLOEXEC | TFD_NONBLOCK);
 	else
 		t->fd[0] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 }
