@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* One connection, in each of the modes.  All have a fiber of their own, those
- * in silent.c excepted: in
- * CLEAT_SERVE_THREADS and _PROCESSES it waits for the thread, or the child,
- * that runs the handler.
+/* One connection, in each of the modes.  All have a fiber of their own, in any
+ * case from their first byte on: in CLEAT_SERVE_THREADS and _PROCESSES it waits
+ * for the thread, or the child, that runs the handler.
  */
 #include <errno.h>
 #include <signal.h>

@@ -88,7 +88,7 @@ struct cleat__worker {
 	bool is_draining, is_short; /* no more silent ones come; no memory */
 };
 
-/* One that waits for its first byte: some 270 bytes, and no fiber. */
+/* One that waits for its first byte, and has no fiber. */
 struct cleat__silent {
 	struct cleat__handled h; /* first */
 	struct cleat__member member;
