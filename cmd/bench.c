@@ -21,7 +21,7 @@ enum {
 	STATUS_SIGNAL = 128, /* and its number, as shells have it */
 	DGRAM_MAX = 65507,
 	MESSAGE = 64,
-	STREAM_MESSAGE = 64 * 1024,
+	STREAM_MESSAGE = PATTERN_SPARE, /* in one system call */
 };
 
 #define TIME (5 * CLEAT_SEC)
@@ -53,7 +53,7 @@ static const struct opt options[] = {
 	{ 'c', "connections", opt_count, offsetof(struct bench, connections),
 	  "N", "at once (default 1)" },
 	{ 's', "size", opt_size, offsetof(struct bench, size), "BYTES",
-	  "of a message, as 64, 16k or 1M (default 64; 64k with\n"
+	  "of a message, as 64, 16k or 1M (default 64; 128k with\n"
 	  "--stream)" },
 	{ 't', "time", opt_timeout, offsetof(struct bench, time), "TIME",
 	  "for TIME, as 500ms or 10s (default 5s)" },

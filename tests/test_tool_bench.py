@@ -213,7 +213,7 @@ class Streams(Case):
     def test_send_for_a_time(self):
         with served("discard") as address:
             o = self.json("--stream", "send", "-t", "200ms", "-c", 2, address)
-        self.assertEqual(o["size"], 65536)
+        self.assertEqual(o["size"], 131072)
         self.assertGreater(o["messages"], 0)
 
     def test_recv(self):
