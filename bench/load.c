@@ -4,8 +4,9 @@
  *
  *     load echo PORT PID CONNS SIZE
  *     load talk PORT PID CONNS SIZE
+ *     load stream PORT PID CONNS send|both
  *     load conn PORT PID CONNS fin|reset
- *     load idle PORT CONNS
+ *     load idle PORT CONNS spoken|silent
  *
  * echo: one message of SIZE on every connection, then all the answers, and
  * again.  The server gets its work in such batches and can do no better than
@@ -14,10 +15,12 @@
  * talk: the same without waiting for each other: every answer is followed by
  * the next message on its connection.  It is the least that a generator can do,
  * which is what others are held against.
+ * stream: 64 KiB at a time without a pause, to a server that discards them, or
+ * to one that returns them; a message of the report is 64 KiB.
  * conn: CONNS connections opened and ended, by a FIN, whose answer is then
  * waited for, or by a reset.
- * idle: CONNS connections that spoke once; says so, and once its input ends
- * makes sure that all of them still answer.
+ * idle: CONNS connections that spoke once, or never, all of them accepted; says
+ * so, and once its input ends makes sure that all of them answer.
  *
  * PID is the server, whose CPU time is read at both ends of the window. */
 #include <arpa/inet.h>
@@ -38,6 +41,7 @@ enum {
 	STEP = 64, /* opened at once: asyncio's backlog is 100 */
 	PATIENCE_MS = 20000, /* without any answer */
 	SOURCES = 16, /* addresses to connect from */
+	CHUNK = 65536, /* of a stream */
 };
 
 struct conn {
@@ -121,7 +125,7 @@ static int wait_events(const struct load *l, struct epoll_event *ev, int max)
 /* The kernel completes a loopback handshake within connect(). */
 static void dial(struct load *l, unsigned i, uint32_t events)
 {
-	struct epoll_event ev = { .events = events | EPOLLET, .data.u32 = i };
+	struct epoll_event ev = { .events = events, .data.u32 = i };
 	struct sockaddr_in from = {
 		.sin_family = AF_INET,
 		.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1 + i % SOURCES),
@@ -137,7 +141,9 @@ static void dial(struct load *l, unsigned i, uint32_t events)
 	    connect(fd, (struct sockaddr *)&l->to, sizeof(l->to)) < 0 ||
 	    epoll_ctl(l->ep, EPOLL_CTL_ADD, fd, &ev) < 0)
 		die("connection %u: %m", i);
-	l->conns[i].fd = fd;
+	/* No message is under way. */
+	l->conns[i] =
+		(struct conn){ .fd = fd, .sent = l->size, .got = l->size };
 }
 
 /* Each message of each connection is another. */
@@ -222,16 +228,48 @@ static void close_by_reset(int fd)
 	setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
 }
 
-/* They end with a reset, to leave no TIME_WAIT behind for the next run. */
+/* It ends with a reset, to leave no TIME_WAIT behind for the next run. */
+static void dial_talker(struct load *l, unsigned i)
+{
+	dial(l, i, EPOLLIN | EPOLLOUT | EPOLLET);
+	close_by_reset(l->conns[i].fd);
+}
+
+static unsigned dial_step(struct load *l, unsigned from)
+{
+	const unsigned to = from + STEP < l->n ? from + STEP : l->n;
+
+	for (unsigned i = from; i < to; i++)
+		dial_talker(l, i);
+	return to;
+}
+
 static void open_all(struct load *l)
 {
 	for (unsigned at = 0, to; at < l->n; at = to) {
-		to = at + STEP < l->n ? at + STEP : l->n;
-		for (unsigned i = at; i < to; i++) {
-			dial(l, i, EPOLLIN | EPOLLOUT);
-			close_by_reset(l->conns[i].fd);
-		}
+		to = dial_step(l, at);
 		run_batch(l, at, to);
+	}
+}
+
+/* A last one speaks, and goes again: once it is answered, those before it have
+ * been accepted. */
+static void open_silent(struct load *l)
+{
+	for (unsigned at = 0; at < l->n;) {
+		at = dial_step(l, at);
+		dial_talker(l, l->n);
+		run_batch(l, l->n, l->n + 1);
+		close(l->conns[l->n].fd);
+	}
+}
+
+static void open_streams(struct load *l)
+{
+	memcpy(l->message + CHUNK, l->message, CHUNK); /* it goes on so */
+	for (unsigned i = 0; i < l->n; i++) {
+		dial(l, i, EPOLLIN | EPOLLOUT);
+		close_by_reset(l->conns[i].fd);
 	}
 }
 
@@ -278,12 +316,75 @@ static unsigned long long talk_for(struct load *l, double seconds)
 	return messages;
 }
 
-static void load_echo(struct load *l,
-		      unsigned long long (*run)(struct load *, double))
+/* Returns how many bytes went. */
+static size_t push_chunk(struct load *l, struct conn *c)
+{
+	ssize_t n = send(c->fd, l->message + c->sent % CHUNK, CHUNK,
+			 MSG_NOSIGNAL | MSG_DONTWAIT);
+
+	if (n < 0 && errno != EAGAIN)
+		die("send: %m");
+	n = n > 0 ? n : 0;
+	c->sent += (size_t)n;
+	return (size_t)n;
+}
+
+static size_t pull_chunk(struct load *l, struct conn *c)
+{
+	static char buf[CHUNK];
+	ssize_t n = recv(c->fd, buf, sizeof(buf), MSG_DONTWAIT);
+
+	if (n < 0 && errno == EAGAIN)
+		return 0;
+	if (n <= 0)
+		die("closed by the server: %m");
+	if (memcmp(l->message + c->got % CHUNK, buf, (size_t)n) != 0)
+		die("wrong answer");
+	c->got += (size_t)n;
+	return (size_t)n;
+}
+
+/* The chunks that went, or those that came back. */
+static unsigned long long stream_for(struct load *l, double seconds,
+				     bool is_both)
+{
+	const int64_t until =
+		read_clock(CLOCK_MONOTONIC) + (int64_t)(seconds * 1e9);
+	struct epoll_event ev[64];
+	unsigned long long sent = 0, got = 0;
+
+	do {
+		int n = wait_events(l, ev, 64);
+
+		for (int i = 0; i < n; i++) {
+			struct conn *c = &l->conns[ev[i].data.u32];
+
+			if (ev[i].events & EPOLLOUT)
+				sent += push_chunk(l, c);
+			if (ev[i].events & EPOLLIN)
+				got += pull_chunk(l, c);
+		}
+	} while (read_clock(CLOCK_MONOTONIC) < until);
+	return (is_both ? got : sent) / CHUNK;
+}
+
+static unsigned long long send_for(struct load *l, double seconds)
+{
+	return stream_for(l, seconds, false);
+}
+
+static unsigned long long send_both_for(struct load *l, double seconds)
+{
+	return stream_for(l, seconds, true);
+}
+
+/* What it does in a window of SECONDS; returns how many messages went. */
+typedef unsigned long long run_fn(struct load *l, double seconds);
+
+static void load_windows(struct load *l, run_fn *run)
 {
 	char line[32];
 
-	open_all(l);
 	while (fgets(line, sizeof(line), stdin)) {
 		double seconds = atof(line);
 		struct times from;
@@ -339,7 +440,7 @@ static void load_conn(struct load *l, void (*end)(struct load *, unsigned))
 		if (at == warm_up)
 			from = read_times(l);
 		for (unsigned i = 0; i < STEP; i++)
-			dial(l, i, EPOLLIN | EPOLLRDHUP);
+			dial(l, i, EPOLLIN | EPOLLRDHUP | EPOLLET);
 		end(l, STEP);
 		done += at < warm_up ? 0 : STEP;
 	}
@@ -350,7 +451,6 @@ static void load_idle(struct load *l)
 {
 	char c;
 
-	open_all(l);
 	printf("{\"connections\": %u}\n", l->n);
 	fflush(stdout);
 	while (read(STDIN_FILENO, &c, 1) > 0)
@@ -379,7 +479,7 @@ static void prepare(struct load *l, const char *port, const char *conns,
 	l->to.sin_port = htons((uint16_t)number(port));
 	l->n = (unsigned)number(conns);
 	l->size = size < sizeof(struct stamp) ? sizeof(struct stamp) : size;
-	l->conns = calloc(l->n > STEP ? l->n : STEP, sizeof(*l->conns));
+	l->conns = calloc(l->n + STEP, sizeof(*l->conns));
 	l->message = malloc(l->size);
 	l->ep = epoll_create1(EPOLL_CLOEXEC);
 	if (!l->conns || !l->message || l->ep < 0)
@@ -396,29 +496,46 @@ static void watch_server(struct load *l, const char *pid)
 		die("process %s: %s", pid, strerror(err));
 }
 
+static int usage(void)
+{
+	fputs("usage: load echo|talk PORT PID CONNS SIZE\n"
+	      "       load stream PORT PID CONNS send|both\n"
+	      "       load conn PORT PID CONNS fin|reset\n"
+	      "       load idle PORT CONNS spoken|silent\n",
+	      stderr);
+	return 2;
+}
+
 int main(int argc, char **argv)
 {
 	const char *mode = argc > 1 ? argv[1] : "";
+	const char *last = argc > 1 ? argv[argc - 1] : "";
 	struct load l = { 0 };
-	const bool is_talk = strcmp(mode, "talk") == 0;
 
-	if ((is_talk || strcmp(mode, "echo") == 0) && argc == 6) {
-		prepare(&l, argv[2], argv[4], number(argv[5]));
+	if (argc == 5 && strcmp(mode, "idle") == 0) {
+		prepare(&l, argv[2], argv[3], 64);
+		(strcmp(last, "silent") == 0 ? open_silent : open_all)(&l);
+		load_idle(&l);
+		return 0;
+	}
+	if (argc != 6)
+		return usage();
+	if (strcmp(mode, "echo") == 0 || strcmp(mode, "talk") == 0) {
+		prepare(&l, argv[2], argv[4], number(last));
 		watch_server(&l, argv[3]);
-		load_echo(&l, is_talk ? talk_for : run_for);
-	} else if (strcmp(mode, "conn") == 0 && argc == 6) {
+		open_all(&l);
+		load_windows(&l, mode[0] == 'e' ? run_for : talk_for);
+	} else if (strcmp(mode, "stream") == 0) {
+		prepare(&l, argv[2], argv[4], 2 * CHUNK);
+		watch_server(&l, argv[3]);
+		open_streams(&l);
+		load_windows(&l, last[0] == 's' ? send_for : send_both_for);
+	} else if (strcmp(mode, "conn") == 0) {
 		prepare(&l, argv[2], argv[4], 0);
 		watch_server(&l, argv[3]);
-		load_conn(&l, strcmp(argv[5], "fin") == 0 ? hang_up : reset);
-	} else if (strcmp(mode, "idle") == 0 && argc == 4) {
-		prepare(&l, argv[2], argv[3], 64);
-		load_idle(&l);
+		load_conn(&l, last[0] == 'f' ? hang_up : reset);
 	} else {
-		fputs("usage: load echo|talk PORT PID CONNS SIZE\n"
-		      "       load conn PORT PID CONNS fin|reset\n"
-		      "       load idle PORT CONNS\n",
-		      stderr);
-		return 2;
+		return usage();
 	}
 	return 0;
 }

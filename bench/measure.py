@@ -7,6 +7,9 @@ import sys
 import time
 
 
+SLICES = 5  # of a round, each contender in turn: the machine's speed drifts
+
+
 class Broke(Exception):
     """A contender failed; the others are measured all the same."""
 

@@ -214,7 +214,7 @@ def run_loopback(bench):
                  ratio(found, "cleat", "raw loop", "cpu_us"), most=1.1)
     bench.figure("scan, loopback: ports wrong in the worst run, cleat",
                  mistakes(found), most=0)
-    bench.results["scan loopback"] = found
+    bench.results["loopback"] = found
 
 
 def mistakes(found):
@@ -264,7 +264,7 @@ def run_block(bench):
                      block_ratio(found, other), most=0.5)
     bench.figure(f"scan, {block}: ports wrong in the worst run, cleat",
                  mistakes(found), most=0)
-    bench.results[f"scan {block}"] = found
+    bench.results[block] = found
 
 
 def block_ratio(found, other):
@@ -341,7 +341,7 @@ def run_syn(bench, title, hosts, truth):
           rows)
     bench.figure(f"scan, ports that {title}, CPU: cleat --syn / masscan",
                  ratio(found, "cleat --syn", "masscan", "cpu_us"), most=1.0)
-    bench.results[f"scan syn {title}"] = found
+    bench.results[f"syn {title}"] = found
 
 
 # Memory
@@ -367,7 +367,7 @@ def run_memory(bench):
         peak = peak_memory(command, seconds)
         bench.figure(f"scan, {HUGE} x 1000 ports, {engine}: MiB at its peak",
                      peak, most=32)
-        bench.results[f"scan memory {engine}"] = peak
+        bench.results[f"memory {engine}"] = peak
 
 
 def run_scan(bench):
