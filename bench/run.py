@@ -20,11 +20,13 @@ from measure import SLICES, Broke, show, table
 from ports import run_ports
 from scan import run_scan
 from servers import HERE, Load, Server, pin, pin_patiently, programs
+from stream import run_stream
 
 PIPE_BYTES = 4 << 30
 PARTS = {"echo": run_echo, "conn": run_conn, "idle": run_idle,
-         "pipe": run_pipe, "check": run_check, "ports": run_ports,
-         "scan": run_scan, "generators": run_generators}
+         "stream": run_stream, "pipe": run_pipe,
+         "check": run_check, "ports": run_ports, "scan": run_scan,
+         "generators": run_generators}
 
 
 class Bench:
