@@ -21,10 +21,11 @@ from ports import run_ports
 from scan import run_scan
 from servers import HERE, Load, Server, pin, pin_patiently, programs
 from stream import run_stream
+from workers import run_workers
 
 PIPE_BYTES = 4 << 30
 PARTS = {"echo": run_echo, "conn": run_conn, "idle": run_idle,
-         "stream": run_stream, "pipe": run_pipe,
+         "workers": run_workers, "stream": run_stream, "pipe": run_pipe,
          "check": run_check, "ports": run_ports, "scan": run_scan,
          "generators": run_generators}
 
