@@ -11,6 +11,7 @@ import resource
 import subprocess
 import sys
 
+import plot
 import results
 from clients import run_check, run_pipe
 from conns import run_conn, run_idle
@@ -194,6 +195,8 @@ def main():
     for name, part in args.parts.items():
         parts[name] = measure(bench, name, part)
         results.write(path, parts)
+    if "echo" in args.parts:
+        plot.draw(path)
     print_figures(bench.figures)
     return 1 if bench.broken else 0
 
