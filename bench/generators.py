@@ -137,11 +137,11 @@ def rivals(bench, port, http_port):
 
 
 def iperf3(bench):
-    """64 KiB at a time; a message is one of these."""
-    text, cpu = run(bench, ["iperf3", "-c", "127.0.0.1", "-l", "64K", "-J",
+    """128 KiB at a time, as cleat; a message is one of these."""
+    text, cpu = run(bench, ["iperf3", "-c", "127.0.0.1", "-l", "128K", "-J",
                             "-t", max(1, round(seconds(bench)))])
     sent = json.loads(text)["end"]["sum_sent"]["bytes"]
-    return per_message(cpu, sent >> 16)
+    return per_message(cpu, sent >> 17)
 
 
 def note(bench, rows, what, name, found):
