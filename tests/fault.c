@@ -20,6 +20,7 @@
 static atomic_long live, left; /* calls until the fault; 0: disarmed */
 static atomic_int armed_kind;
 static const char *_Atomic failed;
+bool fault_old_kernel;
 
 void fault_arm(enum fault_kind kind, unsigned long n)
 {

@@ -23,6 +23,9 @@ const char *fault_disarm(void);
  */
 bool fault_is_due(enum fault_kind kind, const char *name);
 
+/* Before Linux 6.15, as far as io_uring goes. */
+extern bool fault_old_kernel;
+
 /* fault_live - blocks of memory allocated and not yet freed. */
 long fault_live(void);
 

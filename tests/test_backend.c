@@ -2,10 +2,12 @@
 /* Choosing a backend, being refused one, and what one leaves behind. */
 #include "pair.h"
 
+#include <limits.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 
 #define CONNS 200000
@@ -79,6 +81,95 @@ static void refused(void)
 		return; /* perhaps not built */
 	refused_by(SYS_io_uring_setup);
 	refused_by(SYS_io_uring_enter);
+}
+
+/* Threads that wait, each on a ring of its own if that is the backend. */
+struct idler {
+	pthread_t thread;
+	_Atomic pid_t tid;
+	int fd[2];
+};
+
+static void recv_byte(void *arg)
+{
+	struct idler *i = arg;
+	struct cleat_conn *c;
+	char byte;
+
+	ok(cleat_adopt(&c, i->fd[1]));
+	i->tid = (pid_t)syscall(SYS_gettid);
+	assert_int_equal(cleat_recv(c, &byte, 1, soon()), 1);
+	cleat_close(c);
+}
+
+static void *idle_main(void *arg)
+{
+	ok(both_run(recv_byte, arg));
+	return NULL;
+}
+
+static void idle_begin(struct idler *i)
+{
+	cleat_time end = soon();
+
+	assert_int_equal(
+		socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, i->fd), 0);
+	assert_int_equal(pthread_create(&i->thread, NULL, idle_main, i), 0);
+	while ((i->tid == 0 || !both_sleeps(i->tid)) && cleat_now() < end)
+		(void)sched_yield();
+}
+
+static void idle_end(struct idler *i)
+{
+	put(i->fd[0], "x", 1);
+	assert_int_equal(pthread_join(i->thread, NULL), 0);
+	close(i->fd[0]);
+}
+
+/* Tasks of the machine that wait for a disk: the fewest of some moments. */
+static long waiting_for_disk(void)
+{
+	long least = LONG_MAX;
+
+	for (int i = 0; i < 50; i++) {
+		char line[4096];
+		FILE *f = fopen("/proc/stat", "re");
+
+		while (fgets(line, sizeof(line), f)) {
+			if (strncmp(line, "procs_blocked ", 14) == 0 &&
+			    strtol(line + 14, NULL, 10) < least)
+				least = strtol(line + 14, NULL, 10);
+		}
+		(void)fclose(f);
+	}
+	return least;
+}
+
+static bool kernel_is_before(int major, int minor)
+{
+	struct utsname u;
+	int has[2] = { 0 };
+
+	assert_int_equal(uname(&u), 0);
+	assert_int_equal(sscanf(u.release, "%d.%d", &has[0], &has[1]), 2);
+	return has[0] < major || (has[0] == major && has[1] < minor);
+}
+
+/* A wait for the network is none for a disk, and does not look like one. */
+static void idle(void)
+{
+	struct idler idlers[16] = { 0 };
+	long before = waiting_for_disk(), now;
+
+	if (both_backend() == CLEAT_BACKEND_URING && kernel_is_before(6, 15))
+		return;
+	for (size_t i = 0; i < COUNT(idlers); i++)
+		idle_begin(&idlers[i]);
+	now = waiting_for_disk();
+	for (size_t i = 0; i < COUNT(idlers); i++)
+		idle_end(&idlers[i]);
+	/* Other programs may do what they like. */
+	assert_in_range(now, 0, before + COUNT(idlers) / 2);
 }
 
 /* What the process holds, and how many TCP sockets there are. */
@@ -222,6 +313,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		THREAD(by_name),
 		THREAD(refused),
+		THREAD(idle),
 		FIBER(nothing_left),
 	};
 

@@ -585,11 +585,20 @@ static void on_fibers(void **state)
 	walk_all(true);
 }
 
+static void on_an_older_kernel(void **state)
+{
+	(void)state;
+	fault_old_kernel = true;
+	walk_all(true);
+	fault_old_kernel = false;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(on_a_thread),
 		cmocka_unit_test(on_fibers),
+		cmocka_unit_test(on_an_older_kernel),
 	};
 	const struct sigaction sa = { .sa_handler = hung };
 

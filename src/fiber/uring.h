@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The inside of the io_uring backend: wait_uring.c has the ring and the polls,
- * bound_uring.c what had better stay out of it, feed_uring.c what is received
- * ahead.
+/* The inside of the io_uring backend: setup_uring.c has the ring, wait_uring.c
+ * the polls in it, bound_uring.c what had better stay out of it, feed_uring.c
+ * what is received ahead.
  */
 #ifndef CLEAT_FIBER_URING_H
 #define CLEAT_FIBER_URING_H
@@ -39,6 +39,7 @@ struct cleat__piece {
 
 struct cleat__uring {
 	struct io_uring ring;
+	unsigned enter; /* flags for io_uring_enter(2), to wait */
 	struct cleat__watch wakeup; /* an eventfd, written by wake */
 	struct cleat__watch bound; /* an epoll: see bound_uring.c */
 	struct io_uring_buf_ring *buffers; /* NULL: none to be had */
@@ -49,6 +50,15 @@ struct cleat__uring {
 	struct cleat__piece pieces[CLEAT__PIECES];
 	struct io_uring_cqe *events[CLEAT__EVENTS];
 };
+
+/* cleat__ring_open, cleat__ring_close - the ring of U.  Returns 0 or -errno. */
+int cleat__ring_open(struct cleat__uring *u);
+void cleat__ring_close(struct cleat__uring *u);
+
+/* cleat__ring_wait - submit what was asked for; or, if that was nothing, wait
+ * for events until UNTIL.  Returns as io_uring_enter(2).
+ */
+int cleat__ring_wait(struct cleat__uring *u, cleat_time until);
 
 /* cleat__uring_ask - room to ask the kernel for something: submitted, at the
  * latest, by the next wait.

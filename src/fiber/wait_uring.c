@@ -14,15 +14,7 @@
 #include <stdlib.h>
 
 #include "base/sys.h"
-#include "base/time.h"
 #include "fiber/uring.h"
-
-#define SUBMISSIONS 256
-/* What cannot be put here at once the kernel keeps elsewhere, and ends the poll
- * that it is of.  It also sizes the table in which the kernel looks for the
- * poll to cancel: with these, the largest that it makes.
- */
-#define COMPLETIONS 8192
 
 /* Why POLLRDBAND is among them see cleat__uring_ready(). */
 #define EVENTS_IN (POLLIN | POLLRDHUP | POLLPRI | POLLRDBAND)
@@ -96,29 +88,6 @@ void cleat__uring_ended(struct cleat__watch *w, unsigned kind)
 		cleat__watch_unlink(w);
 }
 
-static int open_ring(struct io_uring *ring)
-{
-	struct io_uring_params p = {
-		.flags = IORING_SETUP_SINGLE_ISSUER |
-			 IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SUBMIT_ALL |
-			 IORING_SETUP_CQSIZE,
-		.cq_entries = COMPLETIONS,
-	};
-	int err = io_uring_queue_init_params(SUBMISSIONS, ring, &p);
-
-	if (err < 0)
-		return err;
-	cleat__san_mapped(&cleat__uring);
-	(void)io_uring_register_ring_fd(ring); /* or it costs a little more */
-	return 0;
-}
-
-static void close_ring(struct io_uring *ring)
-{
-	cleat__san_unmapped(&cleat__uring);
-	io_uring_queue_exit(ring);
-}
-
 static int open_own(struct cleat__uring *u)
 {
 	cleat__watch_init(&u->wakeup, sys_eventfd());
@@ -138,7 +107,7 @@ static void uring_close(struct cleat__sched *s)
 {
 	struct cleat__uring *u = s->backend_state;
 
-	close_ring(&u->ring);
+	cleat__ring_close(u);
 	cleat__feed_close(s);
 	close_own(u);
 	free(u);
@@ -169,7 +138,7 @@ static int uring_open(struct cleat__sched *s)
 
 	if (!u)
 		return -ENOMEM;
-	err = open_ring(&u->ring);
+	err = cleat__ring_open(u);
 	if (err < 0) {
 		free(u);
 		return err;
@@ -178,7 +147,7 @@ static int uring_open(struct cleat__sched *s)
 	if (err >= 0)
 		return begin(s, u);
 	close_own(u);
-	close_ring(&u->ring);
+	cleat__ring_close(u);
 	free(u);
 	return err;
 }
@@ -365,24 +334,13 @@ static void uring_starve(struct cleat__sched *s, struct cleat__watch *w)
 static void uring_wait_until(struct cleat__sched *s, cleat_time until)
 {
 	struct cleat__uring *u = s->backend_state;
-	int64_t left = cleat__left(until);
-	struct __kernel_timespec ts = {
-		.tv_sec = left / CLEAT_SEC,
-		.tv_nsec = left % CLEAT_SEC,
-	};
-	struct io_uring_cqe *unused;
 
 	if (!u->wakeup.home)
 		start_poll(s, &u->wakeup);
 	if (!u->bound.home)
 		start_poll(s, &u->bound);
-	/* What these say the completions say too, or the next call. */
-	if (left == 0)
-		(void)io_uring_submit_and_get_events(&u->ring);
-	else
-		(void)io_uring_submit_and_wait_timeout(
-			&u->ring, &unused, 1,
-			until == CLEAT_FOREVER ? NULL : &ts, NULL);
+	/* What this says the completions say too, or the next call. */
+	(void)cleat__ring_wait(u, until);
 	handle_all(u);
 }
 
