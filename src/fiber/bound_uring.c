@@ -4,7 +4,8 @@
  * next one would find the address in use.  So do foreign descriptors, which may
  * be such sockets, and which their owner may close while they are polled: that
  * would not end them.  They have an epoll of their own, which holds no file,
- * and the ring polls that.
+ * and the ring polls that; or it is waited for by itself, with all there is,
+ * while nothing is in the ring.
  */
 #include <sys/epoll.h>
 
@@ -37,17 +38,18 @@ void cleat__bound_forget(struct cleat__uring *u, struct cleat__watch *w)
 	cleat__uring_ended(w, CLEAT__BOUND);
 }
 
-/* To the last, for only what comes after that is told; and none may mean that a
- * signal came.
+/* To the last, for the ring tells only what comes after that.  None may mean
+ * that a signal came.
  */
-void cleat__bound_handle(struct cleat__uring *u)
+void cleat__bound_wait(struct cleat__uring *u, cleat_time until)
 {
 	struct epoll_event e[EVENTS];
 	int n, tries = 2;
 
 	do {
-		n = sys_epoll_wait(u->bound.fd, e, EVENTS, 0);
+		n = sys_epoll_wait(u->bound.fd, e, EVENTS, until);
 		for (int i = 0; i < n; i++)
 			cleat__uring_ready(e[i].data.ptr, e[i].events);
+		until = 0;
 	} while (n == EVENTS || (n == 0 && --tries > 0));
 }

@@ -108,6 +108,7 @@ void cleat__feed(struct cleat__sched *s, struct cleat__watch *w,
 	sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;
 	sqe->buf_group = GROUP;
 	w->armed |= CLEAT__RECV | CLEAT__FED;
+	u->n_armed++;
 }
 
 void cleat__feed_stop(struct cleat__uring *u, struct cleat__watch *w)

@@ -40,6 +40,7 @@ struct cleat__piece {
 struct cleat__uring {
 	struct io_uring ring;
 	unsigned enter; /* flags for io_uring_enter(2), to wait */
+	unsigned n_armed; /* polls and receives */
 	struct cleat__watch wakeup; /* an eventfd, written by wake */
 	struct cleat__watch bound; /* an epoll: see bound_uring.c */
 	struct io_uring_buf_ring *buffers; /* NULL: none to be had */
@@ -84,7 +85,8 @@ void cleat__uring_ready(struct cleat__watch *w, unsigned events);
 /* Bound sockets, in an epoll of their own. */
 int cleat__bound_learn(struct cleat__sched *s, struct cleat__watch *w);
 void cleat__bound_forget(struct cleat__uring *u, struct cleat__watch *w);
-void cleat__bound_handle(struct cleat__uring *u);
+/* cleat__bound_wait - handle all events, once there are some, or UNTIL. */
+void cleat__bound_wait(struct cleat__uring *u, cleat_time until);
 
 /* The buffers.  There may be none, and then nobody is fed. */
 void cleat__feed_open(struct cleat__sched *s);

@@ -31,10 +31,13 @@ struct io_uring_sqe *cleat__uring_ask(struct cleat__uring *u)
 static void armed(struct cleat__sched *s, struct cleat__watch *w,
 		  struct io_uring_sqe *sqe)
 {
+	struct cleat__uring *u = s->backend_state;
+
 	io_uring_sqe_set_data64(sqe, (uintptr_t)w | CLEAT__POLL);
 	if (!w->armed)
 		cleat__watch_link(s, w);
 	w->armed |= CLEAT__POLL;
+	u->n_armed++;
 }
 
 static void start_poll(struct cleat__sched *s, struct cleat__watch *w)
@@ -83,20 +86,30 @@ void cleat__uring_stop(struct cleat__uring *u, struct cleat__watch *w,
 
 void cleat__uring_ended(struct cleat__watch *w, unsigned kind)
 {
+	struct cleat__uring *u = w->home->backend_state;
+
+	if (w->armed & kind & CLEAT__KINDS)
+		u->n_armed--; /* one of them at a time */
 	w->armed &= (uint8_t)~kind;
 	if (!w->armed)
 		cleat__watch_unlink(w);
 }
 
-static int open_own(struct cleat__uring *u)
+static int open_own(struct cleat__sched *s)
 {
+	struct cleat__uring *u = s->backend_state;
+
 	cleat__watch_init(&u->wakeup, sys_eventfd());
 	cleat__watch_init(&u->bound, sys_epoll_create());
-	return u->wakeup.fd < 0 ? u->wakeup.fd : u->bound.fd;
+	if (u->wakeup.fd < 0 || u->bound.fd < 0)
+		return u->wakeup.fd < 0 ? u->wakeup.fd : u->bound.fd;
+	return cleat__bound_learn(s, &u->wakeup);
 }
 
 static void close_own(struct cleat__uring *u)
 {
+	if (u->wakeup.home)
+		cleat__bound_forget(u, &u->wakeup);
 	if (u->wakeup.fd >= 0)
 		sys_close(u->wakeup.fd);
 	if (u->bound.fd >= 0)
@@ -114,20 +127,16 @@ static void uring_close(struct cleat__sched *s)
 }
 
 /* The first submission shows whether a filter lets the ring be used. */
-static int begin(struct cleat__sched *s, struct cleat__uring *u)
+static int try_ring(struct cleat__sched *s)
 {
+	struct cleat__uring *u = s->backend_state;
 	int n;
 
-	s->backend_state = u;
-	cleat__feed_open(s);
-	start_poll(s, &u->wakeup);
 	start_poll(s, &u->bound);
 	n = io_uring_submit(&u->ring);
 	if (n > 0)
 		return 0;
-	cleat__uring_ended(&u->wakeup, CLEAT__POLL);
 	cleat__uring_ended(&u->bound, CLEAT__POLL);
-	uring_close(s);
 	return n < 0 ? n : -EAGAIN;
 }
 
@@ -143,12 +152,14 @@ static int uring_open(struct cleat__sched *s)
 		free(u);
 		return err;
 	}
-	err = open_own(u);
+	s->backend_state = u;
+	u->n_armed = 0;
+	cleat__feed_open(s);
+	err = open_own(s);
 	if (err >= 0)
-		return begin(s, u);
-	close_own(u);
-	cleat__ring_close(u);
-	free(u);
+		err = try_ring(s);
+	if (err < 0)
+		uring_close(s);
 	return err;
 }
 
@@ -254,7 +265,7 @@ static void handle(struct cleat__uring *u, const struct io_uring_cqe *e)
 	if (!w)
 		return; /* of a cancellation that found nothing */
 	if (w == &u->bound)
-		cleat__bound_handle(u);
+		cleat__bound_wait(u, 0);
 	if (e->user_data & CLEAT__RECV)
 		cleat__feed_handle(u, w, e);
 	else if (e->flags & IORING_CQE_F_MORE)
@@ -331,12 +342,17 @@ static void uring_starve(struct cleat__sched *s, struct cleat__watch *w)
 	cleat__uring_await(s, w, CLEAT__RECV);
 }
 
+/* Through the ring the epoll is dearer than by itself, so as long as there is
+ * nothing else it is waited for without.
+ */
 static void uring_wait_until(struct cleat__sched *s, cleat_time until)
 {
 	struct cleat__uring *u = s->backend_state;
 
-	if (!u->wakeup.home)
-		start_poll(s, &u->wakeup);
+	if (u->n_armed == (u->bound.home ? 1 : 0)) {
+		cleat__bound_wait(u, until);
+		return;
+	}
 	if (!u->bound.home)
 		start_poll(s, &u->bound);
 	/* What this says the completions say too, or the next call. */
