@@ -37,6 +37,8 @@ int __wrap_io_uring_submit_and_get_events(struct io_uring *ring)
 {
 	if (fault_is_due(FAULT_EINTR, "io_uring_submit_and_get_events"))
 		return -EINTR;
+	if (fault_is_due(FAULT_ERROR, "io_uring_submit_and_get_events"))
+		return -EBADR; /* an event was lost */
 	return __real_io_uring_submit_and_get_events(ring);
 }
 
@@ -49,5 +51,7 @@ int __wrap_io_uring_enter2(unsigned fd, unsigned submit, unsigned wait,
 {
 	if (fault_is_due(FAULT_EINTR, "io_uring_enter2"))
 		return -EINTR;
+	if (fault_is_due(FAULT_ERROR, "io_uring_enter2"))
+		return -ENOMEM;
 	return __real_io_uring_enter2(fd, submit, wait, flags, arg, size);
 }

@@ -83,6 +83,127 @@ static void refused(void)
 	refused_by(SYS_io_uring_enter);
 }
 
+/* Connections of a scheduler whose ring is refused while it is in use. */
+struct later {
+	struct cleat_scope *s;
+	struct pair idle, fed, waiting;
+	int received; /* by those that waited */
+};
+
+static void recv_later(void *arg)
+{
+	struct later *l = arg;
+	char byte;
+
+	assert_int_equal(cleat_recv(l->waiting.b, &byte, 1, soon()), 1);
+	l->received++;
+}
+
+static void converse(struct pair *p, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		const void *data;
+		char byte;
+
+		ok(cleat_send(p->a, "?", 1, soon()));
+		assert_int_equal(cleat_view(p->b, &data, soon()), 1);
+		ok(cleat_send(p->b, data, 1, soon()));
+		assert_int_equal(cleat_recv(p->a, &byte, 1, soon()), 1);
+	}
+}
+
+static void later_open(struct later *l)
+{
+	char byte;
+
+	ok(cleat_scope_open(&l->s, 0));
+	pair_open(&l->idle, "127.0.0.1:0");
+	assert_int_equal(cleat_recv(l->idle.b, &byte, 1, 0), -ETIMEDOUT);
+	assert_int_equal(cleat_recv(l->idle.b, &byte, 1, cleat_in(1)),
+			 -ETIMEDOUT);
+	pair_open(&l->fed, "127.0.0.1:0");
+	converse(&l->fed, 40);
+	ok(cleat_send(l->fed.a, "unread", 6, soon()));
+	pair_open(&l->waiting, "127.0.0.1:0");
+	ok(cleat_go(l->s, recv_later, l, CLEAT_FOREVER));
+	ok(cleat_yield());
+}
+
+static void later_close(struct later *l)
+{
+	char got[8];
+
+	assert_int_equal(cleat_recv_exactly(l->fed.b, got, 6, soon()), 6);
+	assert_memory_equal(got, "unread", 6);
+	converse(&l->fed, 40);
+	ok(cleat_send(l->waiting.a, "x", 1, soon()));
+	ok(cleat_scope_wait(l->s, soon()));
+	assert_int_equal(l->received, 1);
+	converse(&l->idle, 40);
+	pair_close(&l->idle);
+	pair_close(&l->fed);
+	pair_close(&l->waiting);
+	cleat_scope_close(l->s);
+}
+
+static void nothing(void *arg)
+{
+	(void)arg;
+}
+
+static void refused_later(void *arg)
+{
+	struct later l = { 0 };
+	struct pair new;
+
+	(void)arg;
+	later_open(&l);
+	forbid(SYS_io_uring_enter);
+	ok(cleat_offload(nothing, NULL));
+	pair_open(&new, "127.0.0.1:0");
+	converse(&new, 40);
+	pair_close(&new);
+	later_close(&l);
+}
+
+/* The first to notice is a close. */
+static void refused_at_close(void *arg)
+{
+	struct later l = { 0 };
+
+	(void)arg;
+	later_open(&l);
+	forbid(SYS_io_uring_enter);
+	cleat_close(l.idle.b);
+	l.idle.b = NULL;
+	pair_close(&l.idle);
+	pair_open(&l.idle, "127.0.0.1:0");
+	later_close(&l);
+}
+
+static void refused_while(void (*fn)(void *))
+{
+	pid_t child = fork();
+	int status;
+
+	if (child == 0) {
+		(void)alarm(30);
+		ok(both_run(fn, NULL));
+		_exit(0);
+	}
+	assert_true(child > 0);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+}
+
+static void refused_in_use(void)
+{
+	if (both_backend() != CLEAT_BACKEND_URING)
+		return;
+	refused_while(refused_later);
+	refused_while(refused_at_close);
+}
+
 /* Threads that wait, each on a ring of its own if that is the backend. */
 struct idler {
 	pthread_t thread;
@@ -311,10 +432,8 @@ static void nothing_left(void)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		THREAD(by_name),
-		THREAD(refused),
-		THREAD(idle),
-		FIBER(nothing_left),
+		THREAD(by_name), THREAD(refused),     THREAD(refused_in_use),
+		THREAD(idle),    FIBER(nothing_left),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,7 +25,8 @@ int cleat__bound_learn(struct cleat__sched *s, struct cleat__watch *w)
 
 	if (err < 0)
 		return err;
-	cleat__watch_link(s, w);
+	if (!w->armed)
+		cleat__watch_link(s, w);
 	w->armed |= CLEAT__BOUND;
 	return 0;
 }

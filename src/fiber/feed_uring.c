@@ -98,10 +98,12 @@ void cleat__feed(struct cleat__sched *s, struct cleat__watch *w,
 	if (w->home != s || !u->buffers || u->n_fed == FED_MAX ||
 	    !(w->armed & CLEAT__POLL) || (w->armed & CLEAT__RECV))
 		return;
-	u->n_fed++;
-	u->keep = keep;
 	cleat__uring_stop(u, w, CLEAT__POLL);
 	sqe = cleat__uring_ask(u);
+	if (!sqe)
+		return;
+	u->n_fed++;
+	u->keep = keep;
 	io_uring_prep_recv_multishot(sqe, w->fd, NULL, 0, 0);
 	io_uring_sqe_set_data64(sqe, (uintptr_t)w | CLEAT__RECV);
 	sqe->flags |= IOSQE_BUFFER_SELECT;

@@ -33,6 +33,7 @@ int cleat__ring_open(struct cleat__uring *u)
 	if (err < 0)
 		return err;
 	cleat__san_mapped(&cleat__uring);
+	u->has_ring = true;
 	u->enter = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG;
 	if (p.features & FEAT_NO_IOWAIT)
 		u->enter |= ENTER_NO_IOWAIT;
@@ -45,6 +46,7 @@ void cleat__ring_close(struct cleat__uring *u)
 {
 	cleat__san_unmapped(&cleat__uring);
 	io_uring_queue_exit(&u->ring);
+	u->has_ring = false;
 }
 
 int cleat__ring_wait(struct cleat__uring *u, cleat_time until)

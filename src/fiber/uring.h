@@ -38,7 +38,9 @@ struct cleat__piece {
 };
 
 struct cleat__uring {
-	struct io_uring ring;
+	struct io_uring ring; /* if there is one: */
+	bool has_ring;
+	bool is_refused; /* the kernel takes nothing for it any more */
 	unsigned enter; /* flags for io_uring_enter(2), to wait */
 	unsigned n_armed; /* polls and receives */
 	struct cleat__watch wakeup; /* an eventfd, written by wake */
@@ -62,12 +64,13 @@ void cleat__ring_close(struct cleat__uring *u);
 int cleat__ring_wait(struct cleat__uring *u, cleat_time until);
 
 /* cleat__uring_ask - room to ask the kernel for something: submitted, at the
- * latest, by the next wait.
+ * latest, by the next wait.  NULL if it is refused; then so is, at that wait,
+ * all that was armed before.
  */
 struct io_uring_sqe *cleat__uring_ask(struct cleat__uring *u);
 
 /* cleat__uring_stop - cancel what of KIND is armed for W.  Its last event, with
- * -ECANCELED, is still to come.
+ * -ECANCELED, is still to come; or await sees that it is refused.
  */
 void cleat__uring_stop(struct cleat__uring *u, struct cleat__watch *w,
 		       unsigned kind);

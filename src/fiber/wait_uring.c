@@ -21,54 +21,41 @@
 
 struct io_uring_sqe *cleat__uring_ask(struct cleat__uring *u)
 {
-	struct io_uring_sqe *sqe;
+	struct io_uring_sqe *sqe = NULL;
 
-	while (!(sqe = io_uring_get_sqe(&u->ring)))
-		(void)io_uring_submit(&u->ring); /* short of memory: again */
+	while (!u->is_refused && !(sqe = io_uring_get_sqe(&u->ring)))
+		u->is_refused = io_uring_submit(&u->ring) <= 0;
 	return sqe;
 }
 
-static void armed(struct cleat__sched *s, struct cleat__watch *w,
-		  struct io_uring_sqe *sqe)
+/* A member waits for ONE event, which is the last of such a poll: when it is
+ * done nothing is left to be cancelled.
+ */
+static int start_poll(struct cleat__sched *s, struct cleat__watch *w, bool one)
 {
 	struct cleat__uring *u = s->backend_state;
+	struct io_uring_sqe *sqe = cleat__uring_ask(u);
 
+	if (!sqe)
+		return -EAGAIN;
+	if (one)
+		io_uring_prep_poll_add(sqe, w->fd, EVENTS_IN);
+	else
+		io_uring_prep_poll_multishot(sqe, w->fd, EVENTS_IN | POLLOUT);
 	io_uring_sqe_set_data64(sqe, (uintptr_t)w | CLEAT__POLL);
 	if (!w->armed)
 		cleat__watch_link(s, w);
 	w->armed |= CLEAT__POLL;
 	u->n_armed++;
-}
-
-static void start_poll(struct cleat__sched *s, struct cleat__watch *w)
-{
-	struct io_uring_sqe *sqe = cleat__uring_ask(s->backend_state);
-
-	io_uring_prep_poll_multishot(sqe, w->fd, EVENTS_IN | POLLOUT);
-	armed(s, w, sqe);
-}
-
-/* A member waits for one event, which is the last of such a poll: when it is
- * done nothing is left to be cancelled.
- */
-static void start_once(struct cleat__sched *s, struct cleat__watch *w)
-{
-	struct io_uring_sqe *sqe = cleat__uring_ask(s->backend_state);
-
-	io_uring_prep_poll_add(sqe, w->fd, EVENTS_IN);
-	armed(s, w, sqe);
+	return 0;
 }
 
 static int learn(struct cleat__sched *s, struct cleat__watch *w,
 		 const struct cleat__op *op)
 {
-	if (w->bound)
-		return cleat__bound_learn(s, w);
-	if (op->is_member)
-		start_once(s, w);
-	else
-		start_poll(s, w);
-	return 0;
+	if (!w->bound && start_poll(s, w, op->is_member) == 0)
+		return 0;
+	return cleat__bound_learn(s, w);
 }
 
 /* Not POLL_REMOVE, which says -EALREADY while an event is on its way and would
@@ -79,6 +66,8 @@ void cleat__uring_stop(struct cleat__uring *u, struct cleat__watch *w,
 {
 	struct io_uring_sqe *sqe = cleat__uring_ask(u);
 
+	if (!sqe)
+		return;
 	io_uring_prep_cancel64(sqe, (uintptr_t)w | kind, 0);
 	io_uring_sqe_set_data(sqe, NULL);
 	io_uring_sqe_set_flags(sqe, IOSQE_CQE_SKIP_SUCCESS);
@@ -120,7 +109,8 @@ static void uring_close(struct cleat__sched *s)
 {
 	struct cleat__uring *u = s->backend_state;
 
-	cleat__ring_close(u);
+	if (u->has_ring)
+		cleat__ring_close(u);
 	cleat__feed_close(s);
 	close_own(u);
 	free(u);
@@ -132,7 +122,7 @@ static int try_ring(struct cleat__sched *s)
 	struct cleat__uring *u = s->backend_state;
 	int n;
 
-	start_poll(s, &u->bound);
+	(void)start_poll(s, &u->bound, false); /* there is room */
 	n = io_uring_submit(&u->ring);
 	if (n > 0)
 		return 0;
@@ -153,6 +143,7 @@ static int uring_open(struct cleat__sched *s)
 		return err;
 	}
 	s->backend_state = u;
+	u->is_refused = false;
 	u->n_armed = 0;
 	cleat__feed_open(s);
 	err = open_own(s);
@@ -211,19 +202,28 @@ static void end_waits(struct cleat__watch *w, int err)
 		cleat__complete(w->out, err);
 }
 
+/* Who still waits on W needs another way to hear of it. */
+static void learn_again(struct cleat__sched *s, struct cleat__watch *w)
+{
+	const struct cleat__op *op = w->in ? w->in : w->out;
+	int err = op ? learn(s, w, op) : 0;
+
+	if (err < 0)
+		end_waits(w, err);
+}
+
 /* The poll of W is over: refused (-EBADF); or cancelled, by forget or to feed
  * W instead; or given up by a kernel short of room; or it was for one event.
- * Then all may be tried, and the next wait arms another.
  */
-static void handle_end(struct cleat__watch *w, int res)
+static void handle_end(struct cleat__sched *s, struct cleat__watch *w, int res)
 {
 	cleat__uring_ended(w, CLEAT__POLL);
-	if (res > 0)
-		cleat__uring_ready(w, (unsigned)res);
 	if (res < 0 && res != -ECANCELED)
 		end_waits(w, res);
-	else
-		cleat__became_ready(w, CLEAT__IN | CLEAT__OUT);
+	if (res > 0)
+		cleat__uring_ready(w, (unsigned)res);
+	if (!is_told(w, w->out ? CLEAT__OUT : CLEAT__IN))
+		learn_again(s, w);
 }
 
 /* Of a first wakeup the kernel passes on what it was for, as the socket says
@@ -258,8 +258,9 @@ static struct cleat__watch *watch_of(const struct io_uring_cqe *e)
 						  ~(uint64_t)CLEAT__KINDS);
 }
 
-static void handle(struct cleat__uring *u, const struct io_uring_cqe *e)
+static void handle(struct cleat__sched *s, const struct io_uring_cqe *e)
 {
+	struct cleat__uring *u = s->backend_state;
 	struct cleat__watch *w = watch_of(e);
 
 	if (!w)
@@ -271,7 +272,7 @@ static void handle(struct cleat__uring *u, const struct io_uring_cqe *e)
 	else if (e->flags & IORING_CQE_F_MORE)
 		cleat__uring_ready(w, (unsigned)e->res);
 	else
-		handle_end(w, e->res);
+		handle_end(s, w, e->res);
 }
 
 /* With thousands of connections each is cold: see wait_epoll.c. */
@@ -287,16 +288,63 @@ static void fetch_ahead(const struct cleat__uring *u, unsigned i, unsigned n)
 	}
 }
 
-static void handle_all(struct cleat__uring *u)
+static void handle_all(struct cleat__sched *s)
 {
+	struct cleat__uring *u = s->backend_state;
 	unsigned n =
 		io_uring_peek_batch_cqe(&u->ring, u->events, CLEAT__EVENTS);
 
 	for (unsigned i = 0; i < n; i++) {
 		fetch_ahead(u, i, n);
-		handle(u, u->events[i]);
+		handle(s, u->events[i]);
 	}
 	io_uring_cq_advance(&u->ring, n);
+}
+
+static void leave_ring(struct cleat__sched *s, struct cleat__watch *w)
+{
+	const struct cleat__uring *u = s->backend_state;
+	int err = 0;
+
+	if (!(w->armed & CLEAT__KINDS))
+		return;
+	cleat__uring_ended(w, CLEAT__KINDS | CLEAT__STOPPING);
+	if (w != &u->bound && !(w->armed & CLEAT__BOUND))
+		err = cleat__bound_learn(s, w);
+	if (err < 0)
+		end_waits(w, err);
+}
+
+/* The kernel refuses what it did not before: because of a filter that was put
+ * on since, or for want of memory; or it has lost an event.  So from now on all
+ * is in the epoll.  What came before counts.
+ */
+static void retreat(struct cleat__sched *s)
+{
+	struct cleat__uring *u = s->backend_state;
+	struct cleat__watch *next;
+
+	while (io_uring_cq_ready(&u->ring) > 0)
+		handle_all(s);
+	for (struct cleat__watch *w = s->watches; w; w = next) {
+		next = w->next;
+		leave_ring(s, w);
+	}
+	u->n_armed = u->n_fed = 0;
+	cleat__ring_close(u);
+}
+
+/* Of a call that ended with ERR. */
+static void handle_or_retreat(struct cleat__sched *s, int err)
+{
+	struct cleat__uring *u = s->backend_state;
+
+	if (err < 0 && err != -EINTR && err != -ETIME)
+		u->is_refused = true;
+	if (u->is_refused)
+		retreat(s);
+	else
+		handle_all(s);
 }
 
 /* Whoever waits on other watches is only made ready meanwhile. */
@@ -305,23 +353,21 @@ void cleat__uring_await(struct cleat__sched *s, struct cleat__watch *w,
 {
 	struct cleat__uring *u = s->backend_state;
 
-	while (w->armed & kinds) {
-		(void)io_uring_submit_and_get_events(&u->ring);
-		handle_all(u);
-	}
+	while (w->armed & kinds)
+		handle_or_retreat(s, io_uring_submit_and_get_events(&u->ring));
 }
 
 static void uring_forget(struct cleat__sched *s, struct cleat__watch *w)
 {
 	struct cleat__uring *u = s->backend_state;
 
-	if (w->armed & CLEAT__BOUND)
-		cleat__bound_forget(u, w);
 	if (w->armed & CLEAT__POLL)
 		cleat__uring_stop(u, w, CLEAT__POLL);
 	if (w->armed & CLEAT__RECV)
 		cleat__uring_stop(u, w, CLEAT__RECV);
 	cleat__uring_await(s, w, CLEAT__KINDS);
+	if (w->armed & CLEAT__BOUND)
+		cleat__bound_forget(u, w);
 	if (w->armed & CLEAT__FED) {
 		cleat__feed_end(u, w);
 		cleat__uring_ended(w, CLEAT__FED);
@@ -354,10 +400,8 @@ static void uring_wait_until(struct cleat__sched *s, cleat_time until)
 		return;
 	}
 	if (!u->bound.home)
-		start_poll(s, &u->bound);
-	/* What this says the completions say too, or the next call. */
-	(void)cleat__ring_wait(u, until);
-	handle_all(u);
+		(void)start_poll(s, &u->bound, false); /* or it is all over */
+	handle_or_retreat(s, cleat__ring_wait(u, until));
 }
 
 /* Each write is an event, so nobody need read what it adds up to. */
