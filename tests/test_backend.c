@@ -204,6 +204,153 @@ static void refused_in_use(void)
 	refused_while(refused_at_close);
 }
 
+static bool kernel_is_before(int major, int minor)
+{
+	struct utsname u;
+	int has[2] = { 0 };
+
+	assert_int_equal(uname(&u), 0);
+	assert_int_equal(sscanf(u.release, "%d.%d", &has[0], &has[1]), 2);
+	return has[0] < major || (has[0] == major && has[1] < minor);
+}
+
+static void expect_nothing(struct cleat_conn *c)
+{
+	char byte;
+
+	assert_int_equal(cleat_recv(c, &byte, 1, 0), -ETIMEDOUT);
+}
+
+static void expect_end(struct cleat_conn *c)
+{
+	char byte;
+
+	assert_int_equal(cleat_recv(c, &byte, 1, soon()), 0);
+}
+
+/* A process that is killed, and the child that it leaves behind. */
+struct left {
+	struct cleat_listener *l;
+	int ready[2], over[2];
+};
+
+static void outlive(const struct left *left)
+{
+	char byte;
+
+	close(left->over[1]);
+	(void)!write(left->ready[1], "x", 1);
+	(void)!read(left->over[0], &byte, 1);
+	_exit(0);
+}
+
+/* One connection is polled, and one fed, if the backend can. */
+static void leave_child(void *arg)
+{
+	const struct left *left = arg;
+	struct cleat_conn *c[2];
+	const void *data;
+	char byte;
+
+	connect_to(&c[0], left->l);
+	connect_to(&c[1], left->l);
+	assert_int_equal(cleat_recv(c[0], &byte, 1, cleat_in(1)), -ETIMEDOUT);
+	for (int i = 0; i < 40; i++) {
+		assert_int_equal(cleat_view(c[1], &data, soon()), 1);
+		ok(cleat_send(c[1], data, 1, soon()));
+	}
+	if (fork() == 0) {
+		close(cleat_conn_fd(c[0]));
+		close(cleat_conn_fd(c[1]));
+		outlive(left);
+	}
+	assert_int_equal(read(left->ready[0], &byte, 1), 1);
+	(void)kill(getpid(), SIGKILL);
+}
+
+static void answer_all(struct cleat_conn *c)
+{
+	char byte;
+
+	for (int i = 0; i < 40; i++) {
+		ok(cleat_send(c, "x", 1, soon()));
+		assert_int_equal(cleat_recv(c, &byte, 1, soon()), 1);
+	}
+}
+
+/* The end of a process ends its connections, whatever its children do. */
+static void left_behind(void)
+{
+	struct cleat_conn *c[2];
+	struct left left;
+	int status;
+	pid_t child;
+
+	if (both_backend() == CLEAT_BACKEND_URING && kernel_is_before(6, 15))
+		return;
+	ok(cleat_listen(&left.l, "127.0.0.1:0", NULL));
+	assert_int_equal(pipe(left.ready), 0);
+	assert_int_equal(pipe(left.over), 0);
+	child = fork();
+	if (child == 0) {
+		(void)alarm(30);
+		ok(both_run(leave_child, &left));
+	}
+	ok(cleat_accept(left.l, &c[0], soon()));
+	ok(cleat_accept(left.l, &c[1], soon()));
+	answer_all(c[1]);
+	expect_end(c[0]);
+	expect_end(c[1]);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	for (int i = 0; i < 2; i++) {
+		cleat_close(c[i]);
+		close(left.ready[i]);
+		close(left.over[i]);
+	}
+	cleat_unlisten(left.l);
+}
+
+/* A child that has not heard that it should not do this. */
+static void go_on(struct pair *p)
+{
+	struct pair new;
+
+	converse(p, 40);
+	cleat_close(p->a);
+	cleat_close(p->b);
+	pair_open(&new, "127.0.0.1:0");
+	converse(&new, 40);
+	pair_close(&new);
+	ok(cleat_sleep(cleat_in(CLEAT_MSEC)));
+	_exit(0);
+}
+
+static void forked(void)
+{
+	struct pair polled, fed;
+	pid_t child;
+	int status;
+
+	if (both_backend() != CLEAT_BACKEND_URING)
+		return; /* of an epoll the child would have a half */
+	pair_open(&polled, "127.0.0.1:0");
+	pair_open(&fed, "127.0.0.1:0");
+	converse(&polled, 5);
+	converse(&fed, 40);
+	child = fork();
+	if (child == 0) {
+		(void)alarm(30);
+		cleat_close(polled.b);
+		go_on(&fed);
+	}
+	assert_true(child > 0);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	converse(&polled, 40);
+	pair_close(&polled);
+	pair_close(&fed);
+}
+
 /* Threads that wait, each on a ring of its own if that is the backend. */
 struct idler {
 	pthread_t thread;
@@ -266,16 +413,6 @@ static long waiting_for_disk(void)
 	return least;
 }
 
-static bool kernel_is_before(int major, int minor)
-{
-	struct utsname u;
-	int has[2] = { 0 };
-
-	assert_int_equal(uname(&u), 0);
-	assert_int_equal(sscanf(u.release, "%d.%d", &has[0], &has[1]), 2);
-	return has[0] < major || (has[0] == major && has[1] < minor);
-}
-
 /* A wait for the network is none for a disk, and does not look like one. */
 static void idle(void)
 {
@@ -314,20 +451,6 @@ static struct held held(void)
 	if (f)
 		(void)fclose(f);
 	return (struct held){ pages * sysconf(_SC_PAGESIZE) / 1024, sockets };
-}
-
-static void expect_nothing(struct cleat_conn *c)
-{
-	char byte;
-
-	assert_int_equal(cleat_recv(c, &byte, 1, 0), -ETIMEDOUT);
-}
-
-static void expect_end(struct cleat_conn *c)
-{
-	char byte;
-
-	assert_int_equal(cleat_recv(c, &byte, 1, soon()), 0);
 }
 
 static void recv_one(void *arg)
@@ -432,8 +555,10 @@ static void nothing_left(void)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		THREAD(by_name), THREAD(refused),     THREAD(refused_in_use),
-		THREAD(idle),    FIBER(nothing_left),
+		THREAD(by_name),        THREAD(refused),
+		THREAD(refused_in_use), THREAD(idle),
+		THREAD(left_behind),    FIBER(forked),
+		FIBER(nothing_left),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

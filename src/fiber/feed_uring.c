@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "base/sys.h"
 #include "fiber/uring.h"
@@ -19,7 +18,6 @@
  * than that for a poll, costs more than the calls that it spares.
  */
 #define FED_MAX 256
-#define RING_SIZE (CLEAT__PIECES * sizeof(struct io_uring_buf))
 
 static char *memory_of(const struct cleat__uring *u, unsigned id)
 {
@@ -28,6 +26,8 @@ static char *memory_of(const struct cleat__uring *u, unsigned id)
 
 static void give_back(struct cleat__uring *u, unsigned id)
 {
+	if (!u->buffers)
+		return; /* the ring is gone */
 	io_uring_buf_ring_add(u->buffers, memory_of(u, id), CLEAT__PIECE_SIZE,
 			      (unsigned short)id,
 			      io_uring_buf_ring_mask(CLEAT__PIECES), 0);
@@ -48,45 +48,30 @@ static int extend_hot(struct cleat__sched *s, struct cleat__uring *u)
 	return 0;
 }
 
-static int register_ring(struct cleat__uring *u, void *at)
+static int register_buffers(struct cleat__uring *u)
 {
 	struct io_uring_buf_reg reg = {
-		.ring_addr = (uint64_t)(uintptr_t)at,
+		.ring_addr = (uint64_t)(uintptr_t)u->page->buffers,
 		.ring_entries = CLEAT__PIECES,
 		.bgid = GROUP,
 	};
 
-	return io_uring_register_buf_ring(&u->ring, &reg, 0);
+	return cleat__ring_register(u, IORING_REGISTER_PBUF_RING, &reg);
 }
 
 void cleat__feed_open(struct cleat__sched *s)
 {
 	struct cleat__uring *u = s->backend_state;
-	void *at = mmap(NULL, RING_SIZE, PROT_READ | PROT_WRITE,
-			MAP_ANONYMOUS | MAP_PRIVATE, -1, 0);
 
 	u->buffers = NULL;
 	u->lent = -1;
 	u->n_fed = 0;
-	if (at == MAP_FAILED)
+	if (extend_hot(s, u) < 0 || register_buffers(u) < 0)
 		return;
-	if (extend_hot(s, u) < 0 || register_ring(u, at) < 0) {
-		(void)munmap(at, RING_SIZE); /* ours, and whole */
-		return;
-	}
-	u->buffers = at;
+	u->buffers = (struct io_uring_buf_ring *)u->page->buffers;
 	io_uring_buf_ring_init(u->buffers);
 	for (unsigned id = 0; id < CLEAT__PIECES; id++)
 		give_back(u, id);
-}
-
-/* After the ring, whose kernel side looks at the buffers. */
-void cleat__feed_close(struct cleat__sched *s)
-{
-	struct cleat__uring *u = s->backend_state;
-
-	if (u->buffers)
-		(void)munmap(u->buffers, RING_SIZE); /* ours, and whole */
 }
 
 void cleat__feed(struct cleat__sched *s, struct cleat__watch *w,

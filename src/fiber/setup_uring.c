@@ -1,6 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* The ring itself: setting it up, and entering it to wait. */
+/* The ring itself: setting it up so that nobody else has a part in it, entering
+ * it to wait, and taking it down.
+ *
+ * What is armed in a ring stays open as long as anybody has it.  So a forked
+ * child gets neither the ring's memory nor, where the kernel can do without, a
+ * descriptor.  A page that it finds empty tells it so.
+ */
 #include <errno.h>
+#include <sys/mman.h>
 
 #include "base/sys.h"
 #include "base/time.h"
@@ -19,8 +26,37 @@
  */
 #define FEAT_NO_IOWAIT (1u << 17)
 #define ENTER_NO_IOWAIT (1u << 7)
+#define USE_REGISTERED_RING (1u << 31) /* 6.3 */
 
-int cleat__ring_open(struct cleat__uring *u)
+/* Both fail only for want of memory. */
+static void keep_from_children(struct cleat__uring *u)
+{
+	(void)madvise(u->page, sizeof(*u->page), MADV_WIPEONFORK);
+	(void)io_uring_ring_dontfork(&u->ring);
+	u->page->is_ours = true;
+}
+
+/* A number takes the place of the descriptor, and costs a little less. */
+static void hide(struct cleat__uring *u)
+{
+	struct io_uring *r = &u->ring;
+	bool is_new = r->features & FEAT_NO_IOWAIT;
+
+	u->enter = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG;
+	u->registering = 0;
+	if (is_new)
+		u->enter |= ENTER_NO_IOWAIT;
+	if (io_uring_register_ring_fd(r) != 1)
+		return;
+	u->enter |= IORING_ENTER_REGISTERED_RING;
+	if (!is_new)
+		return;
+	u->registering = USE_REGISTERED_RING;
+	sys_close(r->ring_fd);
+	r->ring_fd = -1;
+}
+
+static int open_ring(struct io_uring *ring)
 {
 	struct io_uring_params p = {
 		.flags = IORING_SETUP_SINGLE_ISSUER |
@@ -28,24 +64,59 @@ int cleat__ring_open(struct cleat__uring *u)
 			 IORING_SETUP_CQSIZE,
 		.cq_entries = COMPLETIONS,
 	};
-	int err = io_uring_queue_init_params(SUBMISSIONS, &u->ring, &p);
 
-	if (err < 0)
+	return io_uring_queue_init_params(SUBMISSIONS, ring, &p);
+}
+
+int cleat__ring_open(struct cleat__uring *u)
+{
+	void *page = mmap(NULL, sizeof(*u->page), PROT_READ | PROT_WRITE,
+			  MAP_ANONYMOUS | MAP_PRIVATE, -1, 0);
+	int err;
+
+	if (page == MAP_FAILED)
+		return -ENOMEM;
+	err = open_ring(&u->ring);
+	if (err < 0) {
+		(void)munmap(page, sizeof(*u->page)); /* ours, and whole */
 		return err;
+	}
 	cleat__san_mapped(&cleat__uring);
+	u->page = page;
 	u->has_ring = true;
-	u->enter = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG;
-	if (p.features & FEAT_NO_IOWAIT)
-		u->enter |= ENTER_NO_IOWAIT;
-	if (io_uring_register_ring_fd(&u->ring) == 1)
-		u->enter |= IORING_ENTER_REGISTERED_RING; /* a little less */
+	keep_from_children(u);
+	hide(u);
 	return 0;
+}
+
+int cleat__ring_register(struct cleat__uring *u, unsigned what, void *arg)
+{
+	return io_uring_register((unsigned)u->ring.enter_ring_fd,
+				 what | u->registering, arg, 1);
+}
+
+/* liburing would give the number back by the descriptor. */
+static void exit_ring(struct cleat__uring *u)
+{
+	struct io_uring_rsrc_update number = {
+		.offset = (unsigned)u->ring.enter_ring_fd,
+	};
+
+	if (u->registering)
+		(void)cleat__ring_register(u, IORING_UNREGISTER_RING_FDS,
+					   &number); /* it is there */
+	io_uring_queue_exit(&u->ring);
 }
 
 void cleat__ring_close(struct cleat__uring *u)
 {
 	cleat__san_unmapped(&cleat__uring);
-	io_uring_queue_exit(&u->ring);
+	if (u->page->is_ours)
+		exit_ring(u);
+	else if (u->ring.ring_fd >= 0)
+		sys_close(u->ring.ring_fd);
+	(void)munmap(u->page, sizeof(*u->page)); /* ours, and whole */
+	u->buffers = NULL;
 	u->has_ring = false;
 }
 

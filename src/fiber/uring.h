@@ -37,11 +37,18 @@ struct cleat__piece {
 	uint16_t at, len, next;
 };
 
+/* A page that is empty in a forked child. */
+struct cleat__page {
+	struct io_uring_buf buffers[CLEAT__PIECES];
+	bool is_ours;
+};
+
 struct cleat__uring {
 	struct io_uring ring; /* if there is one: */
 	bool has_ring;
 	bool is_refused; /* the kernel takes nothing for it any more */
-	unsigned enter; /* flags for io_uring_enter(2), to wait */
+	unsigned enter, registering; /* flags for these calls */
+	struct cleat__page *page;
 	unsigned n_armed; /* polls and receives */
 	struct cleat__watch wakeup; /* an eventfd, written by wake */
 	struct cleat__watch bound; /* an epoll: see bound_uring.c */
@@ -57,6 +64,9 @@ struct cleat__uring {
 /* cleat__ring_open, cleat__ring_close - the ring of U.  Returns 0 or -errno. */
 int cleat__ring_open(struct cleat__uring *u);
 void cleat__ring_close(struct cleat__uring *u);
+
+/* cleat__ring_register - io_uring_register(2), with ARG alone. */
+int cleat__ring_register(struct cleat__uring *u, unsigned what, void *arg);
 
 /* cleat__ring_wait - submit what was asked for; or, if that was nothing, wait
  * for events until UNTIL.  Returns as io_uring_enter(2).
@@ -93,7 +103,6 @@ void cleat__bound_wait(struct cleat__uring *u, cleat_time until);
 
 /* The buffers.  There may be none, and then nobody is fed. */
 void cleat__feed_open(struct cleat__sched *s);
-void cleat__feed_close(struct cleat__sched *s);
 
 /* cleat__feed_handle - an event of W's receive. */
 void cleat__feed_handle(struct cleat__uring *u, struct cleat__watch *w,

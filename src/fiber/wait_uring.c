@@ -19,11 +19,17 @@
 /* Why POLLRDBAND is among them see cleat__uring_ready(). */
 #define EVENTS_IN (POLLIN | POLLRDHUP | POLLPRI | POLLRDBAND)
 
+/* Neither refused, nor of a parent that has forked us. */
+static bool may_enter(const struct cleat__uring *u)
+{
+	return !u->is_refused && u->page->is_ours;
+}
+
 struct io_uring_sqe *cleat__uring_ask(struct cleat__uring *u)
 {
 	struct io_uring_sqe *sqe = NULL;
 
-	while (!u->is_refused && !(sqe = io_uring_get_sqe(&u->ring)))
+	while (may_enter(u) && !(sqe = io_uring_get_sqe(&u->ring)))
 		u->is_refused = io_uring_submit(&u->ring) <= 0;
 	return sqe;
 }
@@ -111,7 +117,6 @@ static void uring_close(struct cleat__sched *s)
 
 	if (u->has_ring)
 		cleat__ring_close(u);
-	cleat__feed_close(s);
 	close_own(u);
 	free(u);
 }
@@ -301,34 +306,49 @@ static void handle_all(struct cleat__sched *s)
 	io_uring_cq_advance(&u->ring, n);
 }
 
-static void leave_ring(struct cleat__sched *s, struct cleat__watch *w)
+static void move_out(struct cleat__sched *s, struct cleat__watch *w,
+		     unsigned lost)
 {
 	const struct cleat__uring *u = s->backend_state;
 	int err = 0;
 
-	if (!(w->armed & CLEAT__KINDS))
+	if (!(w->armed & lost))
 		return;
-	cleat__uring_ended(w, CLEAT__KINDS | CLEAT__STOPPING);
+	cleat__uring_ended(w, lost);
 	if (w != &u->bound && !(w->armed & CLEAT__BOUND))
 		err = cleat__bound_learn(s, w);
 	if (err < 0)
 		end_waits(w, err);
 }
 
+/* The parent's epoll is not for its child. */
+static void renew_epoll(struct cleat__uring *u)
+{
+	sys_close(u->bound.fd);
+	u->bound.fd = sys_epoll_create();
+}
+
 /* The kernel refuses what it did not before: because of a filter that was put
- * on since, or for want of memory; or it has lost an event.  So from now on all
- * is in the epoll.  What came before counts.
+ * on since, or for want of memory; or it has lost an event; or we are a child,
+ * and the ring is our parent's.  So from now on all is in the epoll.  What came
+ * before counts.
  */
 static void retreat(struct cleat__sched *s)
 {
 	struct cleat__uring *u = s->backend_state;
+	unsigned lost = CLEAT__KINDS | CLEAT__STOPPING;
 	struct cleat__watch *next;
 
-	while (io_uring_cq_ready(&u->ring) > 0)
+	u->is_refused = true;
+	while (u->page->is_ours && io_uring_cq_ready(&u->ring) > 0)
 		handle_all(s);
+	if (!u->page->is_ours) {
+		lost |= CLEAT__BOUND;
+		renew_epoll(u);
+	}
 	for (struct cleat__watch *w = s->watches; w; w = next) {
 		next = w->next;
-		leave_ring(s, w);
+		move_out(s, w, lost);
 	}
 	u->n_armed = u->n_fed = 0;
 	cleat__ring_close(u);
@@ -338,10 +358,9 @@ static void retreat(struct cleat__sched *s)
 static void handle_or_retreat(struct cleat__sched *s, int err)
 {
 	struct cleat__uring *u = s->backend_state;
+	bool failed = err < 0 && err != -EINTR && err != -ETIME;
 
-	if (err < 0 && err != -EINTR && err != -ETIME)
-		u->is_refused = true;
-	if (u->is_refused)
+	if (failed || !may_enter(u))
 		retreat(s);
 	else
 		handle_all(s);
@@ -353,8 +372,13 @@ void cleat__uring_await(struct cleat__sched *s, struct cleat__watch *w,
 {
 	struct cleat__uring *u = s->backend_state;
 
-	while (w->armed & kinds)
-		handle_or_retreat(s, io_uring_submit_and_get_events(&u->ring));
+	while (w->armed & kinds) {
+		int err = may_enter(u)
+				  ? io_uring_submit_and_get_events(&u->ring)
+				  : 0;
+
+		handle_or_retreat(s, err);
+	}
 }
 
 static void uring_forget(struct cleat__sched *s, struct cleat__watch *w)
@@ -401,7 +425,7 @@ static void uring_wait_until(struct cleat__sched *s, cleat_time until)
 	}
 	if (!u->bound.home)
 		(void)start_poll(s, &u->bound, false); /* or it is all over */
-	handle_or_retreat(s, cleat__ring_wait(u, until));
+	handle_or_retreat(s, may_enter(u) ? cleat__ring_wait(u, until) : 0);
 }
 
 /* Each write is an event, so nobody need read what it adds up to. */
