@@ -34,20 +34,6 @@ static void give_back(struct cleat__uring *u, unsigned id)
 	io_uring_buf_ring_advance(u->buffers, 1);
 }
 
-/* Behind the hot buffer: what is lent from here is as volatile. */
-static int extend_hot(struct cleat__sched *s, struct cleat__uring *u)
-{
-	size_t size = CLEAT__HOT_SIZE + CLEAT__PIECES * CLEAT__PIECE_STRIDE;
-	void *hot = realloc(s->hot, size);
-
-	if (!hot)
-		return -ENOMEM;
-	s->hot = hot;
-	s->hot_size = size;
-	u->memory = (char *)hot + CLEAT__HOT_SIZE;
-	return 0;
-}
-
 static int register_buffers(struct cleat__uring *u)
 {
 	struct io_uring_buf_reg reg = {
@@ -59,19 +45,21 @@ static int register_buffers(struct cleat__uring *u)
 	return cleat__ring_register(u, IORING_REGISTER_PBUF_RING, &reg);
 }
 
-void cleat__feed_open(struct cleat__sched *s)
+/* Only who is fed needs them. */
+static bool has_buffers(struct cleat__sched *s)
 {
 	struct cleat__uring *u = s->backend_state;
 
-	u->buffers = NULL;
-	u->lent = -1;
-	u->n_fed = 0;
-	if (extend_hot(s, u) < 0 || register_buffers(u) < 0)
-		return;
+	if (u->buffers)
+		return true;
+	if (!u->has_ring || register_buffers(u) < 0)
+		return false;
+	u->memory = (char *)s->hot + CLEAT__HOT_SIZE;
 	u->buffers = (struct io_uring_buf_ring *)u->page->buffers;
 	io_uring_buf_ring_init(u->buffers);
 	for (unsigned id = 0; id < CLEAT__PIECES; id++)
 		give_back(u, id);
+	return true;
 }
 
 void cleat__feed(struct cleat__sched *s, struct cleat__watch *w,
@@ -80,8 +68,8 @@ void cleat__feed(struct cleat__sched *s, struct cleat__watch *w,
 	struct cleat__uring *u = s->backend_state;
 	struct io_uring_sqe *sqe;
 
-	if (w->home != s || !u->buffers || u->n_fed == FED_MAX ||
-	    !(w->armed & CLEAT__POLL) || (w->armed & CLEAT__RECV))
+	if (w->home != s || u->n_fed == FED_MAX || !(w->armed & CLEAT__POLL) ||
+	    (w->armed & CLEAT__RECV) || !has_buffers(s))
 		return;
 	cleat__uring_stop(u, w, CLEAT__POLL);
 	sqe = cleat__uring_ask(u);

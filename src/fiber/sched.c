@@ -371,14 +371,14 @@ int cleat__sched_open(struct cleat__sched *s,
 	int err;
 
 	memset(s, 0, sizeof(*s));
-	s->hot = malloc(CLEAT__HOT_SIZE);
-	s->hot_size = CLEAT__HOT_SIZE;
-	if (!s->hot)
-		return -ENOMEM;
 	err = open_backend(s, opt->backend);
-	if (err < 0) {
-		free(s->hot);
+	if (err < 0)
 		return err;
+	s->hot_size = CLEAT__HOT_SIZE + s->backend->lends;
+	s->hot = malloc(s->hot_size);
+	if (!s->hot) {
+		s->backend->close(s);
+		return -ENOMEM;
 	}
 	(void)pthread_mutex_init(&s->mail_lock, NULL);
 	cleat__stack_pool_init(&s->stacks, opt->stack);

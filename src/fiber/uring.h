@@ -52,7 +52,7 @@ struct cleat__uring {
 	unsigned n_armed; /* polls and receives */
 	struct cleat__watch wakeup; /* an eventfd, written by wake */
 	struct cleat__watch bound; /* an epoll: see bound_uring.c */
-	struct io_uring_buf_ring *buffers; /* NULL: none to be had */
+	struct io_uring_buf_ring *buffers; /* NULL: none yet, or no more */
 	char *memory; /* of the buffers: behind the hot one */
 	int lent; /* the piece that is in a view; or -1 */
 	unsigned n_fed; /* receives that are armed */
@@ -100,9 +100,6 @@ int cleat__bound_learn(struct cleat__sched *s, struct cleat__watch *w);
 void cleat__bound_forget(struct cleat__uring *u, struct cleat__watch *w);
 /* cleat__bound_wait - handle all events, once there are some, or UNTIL. */
 void cleat__bound_wait(struct cleat__uring *u, cleat_time until);
-
-/* The buffers.  There may be none, and then nobody is fed. */
-void cleat__feed_open(struct cleat__sched *s);
 
 /* cleat__feed_handle - an event of W's receive. */
 void cleat__feed_handle(struct cleat__uring *u, struct cleat__watch *w,

@@ -84,6 +84,7 @@ typedef int cleat__keep(struct cleat__watch *w, const void *data, size_t len);
  */
 struct cleat__backend {
 	const char *name;
+	size_t lends; /* bytes, behind those of sched.hot */
 	int (*open)(struct cleat__sched *s);
 	void (*close)(struct cleat__sched *s);
 	/* Complete OP, by cleat__complete(), when one of its watches is ready,

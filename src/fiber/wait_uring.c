@@ -149,8 +149,9 @@ static int uring_open(struct cleat__sched *s)
 	}
 	s->backend_state = u;
 	u->is_refused = false;
-	u->n_armed = 0;
-	cleat__feed_open(s);
+	u->n_armed = u->n_fed = 0;
+	u->buffers = NULL;
+	u->lent = -1;
 	err = open_own(s);
 	if (err >= 0)
 		err = try_ring(s);
@@ -438,6 +439,7 @@ static void uring_wake(struct cleat__sched *s)
 
 const struct cleat__backend cleat__uring = {
 	.name = "uring",
+	.lends = CLEAT__PIECES * CLEAT__PIECE_STRIDE,
 	.open = uring_open,
 	.close = uring_close,
 	.submit = uring_submit,
