@@ -264,11 +264,23 @@ static void open_silent(struct load *l)
 	}
 }
 
+/* Buffers that grow by themselves make a stream fall into one of several
+ * rhythms, one of which costs the server a third more than another. */
+static void fix_buffers(int fd)
+{
+	const int size = 4 * CHUNK;
+
+	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)) < 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size)) < 0)
+		die("setsockopt: %m");
+}
+
 static void open_streams(struct load *l)
 {
 	memcpy(l->message + CHUNK, l->message, CHUNK); /* it goes on so */
 	for (unsigned i = 0; i < l->n; i++) {
 		dial(l, i, EPOLLIN | EPOLLOUT);
+		fix_buffers(l->conns[i].fd);
 		close_by_reset(l->conns[i].fd);
 	}
 }

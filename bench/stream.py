@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Streams of 64 KiB at a time: the server's CPU time for each of these.
-
-A connection falls into a rhythm, one of which costs a third more than another,
-and keeps it: so there are many processes, and short turns of each.
-"""
+"""Streams of 64 KiB at a time: the server's CPU time for each of these."""
 
 import contextlib
 
@@ -39,7 +35,7 @@ def run_stream(bench):
             found = bench.interleaved(
                 names,
                 lambda name: stream_ready(bench, name, service, conns),
-                slices=2, rounds=4 * bench.args.rounds)
+                slices=2, rounds=2 * bench.args.rounds)
             what = f"{service}, {conns} conn"
             rows.append([what, *(show(middle(found[name], "us"))
                                  if name in found else "-"
