@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "inspect/diag.h"
-#include "inspect/owners.h"
+#include "inspect/walk.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 

@@ -7,7 +7,7 @@
 #include <sys/resource.h>
 
 #include "fault.h"
-#include "inspect/owners.h"
+#include "inspect/walk.h"
 
 static void many_owners(void)
 {

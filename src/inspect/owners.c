@@ -2,257 +2,10 @@
 #include "inspect/owners.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <pthread.h>
-#include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "base/sys.h"
 #include "inspect/index.h"
-
-/* One walker is done with few processes sooner than a second has started. */
-#define WALKERS 2
-#define FEW_PIDS 32
-
-/* The kernel's struct linux_dirent64, which no header of libc has. */
-struct entry {
-	uint64_t inode;
-	int64_t offset;
-	uint16_t size;
-	uint8_t type;
-	char name[];
-};
-
-/* The entries of a directory that are numbers. */
-struct listing {
-	int dir;
-	ssize_t len, at;
-	_Alignas(struct entry) char buf[32 * 1024];
-};
-
-/* A descriptor of a socket that is wanted. */
-struct hit {
-	size_t number; /* of the socket, from 1 */
-	struct cleat_owner owner;
-};
-
-/* What the walkers share: the processes, and the inodes that are wanted. */
-struct walk {
-	int proc;
-	pid_t *pids;
-	size_t n_pids, room;
-	atomic_size_t next;
-	struct cleat__index inodes;
-};
-
-struct walker {
-	struct walk *walk;
-	struct hit *v;
-	size_t n, room;
-	int err;
-	pthread_t thread;
-	struct listing listing;
-};
-
-unsigned cleat__link_inode(const char *link, size_t len)
-{
-	static const char head[] = "socket:[";
-	const size_t before = sizeof(head) - 1;
-	uint64_t inode = 0;
-	size_t i = before;
-
-	if (len <= before || memcmp(link, head, before) != 0)
-		return 0;
-	for (; i < len && link[i] >= '0' && link[i] <= '9'; i++) {
-		inode = 10 * inode + (unsigned)(link[i] - '0');
-		if (inode > UINT32_MAX)
-			return 0;
-	}
-	return i + 1 == len && link[i] == ']' ? (unsigned)inode : 0;
-}
-
-/* The name may hold a newline itself; the last one is not part of it. */
-void cleat__command_set(char command[16], const char *text, size_t len)
-{
-	if (len > 0 && text[len - 1] == '\n')
-		len--;
-	if (len > 15)
-		len = 15;
-	memcpy(command, text, len);
-	command[len] = '\0';
-}
-
-/* The number that an entry's name is; -1: another name. */
-static int number(const char *name)
-{
-	int n = 0;
-
-	for (const char *p = name; *p; p++) {
-		if (*p < '0' || *p > '9' || n > INT_MAX / 10 - 1)
-			return -1;
-		n = 10 * n + (*p - '0');
-	}
-	return name[0] ? n : -1;
-}
-
-static void listing_start(struct listing *l, int dir)
-{
-	l->dir = dir;
-	l->len = l->at = 0;
-}
-
-/* The next name; or NULL, at the end, or if what it lists has gone. */
-static const char *listing_next(struct listing *l)
-{
-	const struct entry *e;
-
-	do {
-		if (l->at >= l->len) {
-			l->len = sys_getdents(l->dir, l->buf, sizeof(l->buf));
-			l->at = 0;
-		}
-		if (l->len <= 0)
-			return NULL;
-		e = (const void *)(l->buf + l->at);
-		l->at += e->size;
-	} while (number(e->name) < 0);
-	return e->name;
-}
-
-/* A process may end, or be another user's; but without a descriptor to spare
- * everything would look so.
- */
-static int vital(int err)
-{
-	return err == -EMFILE || err == -ENFILE || err == -ENOMEM ? err : 0;
-}
-
-static struct hit *hit_add(struct walker *w)
-{
-	if (w->n == w->room) {
-		size_t room = w->room ? 2 * w->room : 64;
-		void *v = realloc(w->v, room * sizeof(w->v[0]));
-
-		if (!v)
-			return NULL;
-		w->v = v;
-		w->room = room;
-	}
-	return &w->v[w->n++];
-}
-
-static int note(struct walker *w, int dir, pid_t pid, const char *name)
-{
-	char link[32];
-	ssize_t len = sys_readlinkat(dir, name, link, sizeof(link));
-	unsigned inode = len > 0 ? cleat__link_inode(link, (size_t)len) : 0;
-	size_t socket = inode ? cleat__index_find(&w->walk->inodes, inode) : 0;
-	struct hit *hit;
-
-	if (socket == 0)
-		return 0;
-	hit = hit_add(w);
-	if (!hit)
-		return -ENOMEM;
-	*hit = (struct hit){ socket, { .pid = pid, .fd = number(name) } };
-	return 0;
-}
-
-/* Name the process behind the directory FDS in all hits from FIRST on.  By way
- * of that directory it is surely the same process still.
- */
-static int name_hits(struct walker *w, size_t first, int fds)
-{
-	char text[64], command[16];
-	ssize_t len;
-	int fd;
-
-	if (first == w->n)
-		return 0;
-	fd = sys_openat(fds, "../comm", O_RDONLY);
-	if (fd < 0)
-		return vital(fd);
-	len = sys_read(fd, text, sizeof(text));
-	sys_close(fd);
-	cleat__command_set(command, text, len > 0 ? (size_t)len : 0);
-	for (size_t i = first; i < w->n; i++)
-		memcpy(w->v[i].owner.command, command, sizeof(command));
-	return 0;
-}
-
-static int walk_process(struct walker *w, pid_t pid)
-{
-	const char *name;
-	size_t first = w->n;
-	char path[32];
-	int err = 0, dir;
-
-	(void)snprintf(path, sizeof(path), "%d/fd", pid);
-	dir = sys_openat(w->walk->proc, path, O_RDONLY | O_DIRECTORY);
-	if (dir < 0)
-		return vital(dir);
-	listing_start(&w->listing, dir);
-	while (err == 0 && (name = listing_next(&w->listing)))
-		err = note(w, dir, pid, name);
-	if (err == 0)
-		err = name_hits(w, first, dir);
-	sys_close(dir);
-	return err;
-}
-
-static void *walker_main(void *arg)
-{
-	struct walker *w = arg;
-	struct walk *walk = w->walk;
-	size_t i = atomic_fetch_add(&walk->next, 1);
-
-	for (; i < walk->n_pids && w->err == 0;
-	     i = atomic_fetch_add(&walk->next, 1))
-		w->err = walk_process(w, walk->pids[i]);
-	return NULL;
-}
-
-static int pids_read(struct walk *walk, struct listing *l)
-{
-	const char *name;
-
-	listing_start(l, walk->proc);
-	while ((name = listing_next(l))) {
-		if (walk->n_pids == walk->room) {
-			size_t room = walk->room ? 2 * walk->room : 256;
-			void *v = realloc(walk->pids, room * sizeof(pid_t));
-
-			if (!v)
-				return -ENOMEM;
-			walk->pids = v;
-			walk->room = room;
-		}
-		walk->pids[walk->n_pids++] = number(name);
-	}
-	return 0;
-}
-
-/* What cannot be shared out, for want of a thread, the first does alone. */
-static int walk_all(struct walk *walk, struct walker *w)
-{
-	size_t started = 1;
-	int err = pids_read(walk, &w[0].listing);
-
-	if (err < 0)
-		return err;
-	while (started < WALKERS && walk->n_pids > FEW_PIDS &&
-	       sys_thread(&w[started].thread, walker_main, &w[started]) == 0)
-		started++;
-	(void)walker_main(&w[0]);
-	for (size_t i = 1; i < started; i++)
-		(void)pthread_join(w[i].thread, NULL); /* it is ours */
-	for (size_t i = 0; i < started && err == 0; i++)
-		err = w[i].err;
-	return err;
-}
+#include "inspect/walk.h"
 
 static int compare_owners(const void *x, const void *y)
 {
@@ -265,20 +18,15 @@ static int compare_owners(const void *x, const void *y)
 
 /* Let each socket's OWNERS point to its share of the room for all. */
 static int share_out(struct cleat_owner **all, struct cleat_socket *v, size_t n,
-		     const struct walker *w)
+		     const struct cleat__hits *h)
 {
-	struct cleat_owner *next;
-	size_t total = 0;
+	struct cleat_owner *next = malloc((h->n + 1) * sizeof(*next));
 
-	for (size_t k = 0; k < WALKERS; k++) {
-		for (size_t i = 0; i < w[k].n; i++)
-			v[w[k].v[i].number - 1].n_owners++;
-		total += w[k].n;
-	}
-	next = malloc((total + 1) * sizeof(*next));
 	if (!next)
 		return -ENOMEM;
 	*all = next;
+	for (size_t i = 0; i < h->n; i++)
+		v[h->v[i].number - 1].n_owners++;
 	for (size_t i = 0; i < n; i++) {
 		v[i].owners = next;
 		next += v[i].n_owners;
@@ -288,12 +36,12 @@ static int share_out(struct cleat_owner **all, struct cleat_socket *v, size_t n,
 }
 
 static void fill_in(struct cleat_owner *all, struct cleat_socket *v,
-		    const struct walker *w)
+		    const struct cleat__hits *h)
 {
-	for (size_t i = 0; i < w->n; i++) {
-		struct cleat_socket *s = &v[w->v[i].number - 1];
+	for (size_t i = 0; i < h->n; i++) {
+		struct cleat_socket *s = &v[h->v[i].number - 1];
 
-		all[s->owners - all + s->n_owners++] = w->v[i].owner;
+		all[s->owners - all + s->n_owners++] = h->v[i].owner;
 	}
 }
 
@@ -311,20 +59,20 @@ static void finish(struct cleat_socket *s, struct cleat_owner *all,
 }
 
 static long hand_out(struct cleat_owner **all, struct cleat_socket *v, size_t n,
-		     const struct walker *w)
+		     const struct cleat__index *inodes,
+		     const struct cleat__hits *h)
 {
-	const struct cleat__index *x = &w->walk->inodes;
-	int err = share_out(all, v, n, w);
+	int err = share_out(all, v, n, h);
 	long hidden = 0;
 
 	if (err < 0)
 		return err;
-	for (size_t k = 0; k < WALKERS; k++)
-		fill_in(*all, v, &w[k]);
+	fill_in(*all, v, h);
 	for (size_t i = 0; i < n; i++) {
 		if (v[i].inode == 0)
 			continue;
-		finish(&v[i], *all, &v[cleat__index_find(x, v[i].inode) - 1]);
+		finish(&v[i], *all,
+		       &v[cleat__index_find(inodes, v[i].inode) - 1]);
 		hidden += v[i].n_owners == 0;
 	}
 	return hidden;
@@ -346,43 +94,27 @@ static bool enter(struct cleat__index *inodes, const struct cleat_socket *v,
 }
 
 static long find(struct cleat_owner **all, struct cleat_socket *v, size_t n,
-		 struct walk *walk)
+		 const struct cleat__index *inodes)
 {
-	struct walker *w = calloc(WALKERS, sizeof(*w));
-	long result;
+	struct cleat__hits h = { 0 };
+	long result = cleat__walk(&h, inodes);
 
-	if (!w)
-		return -ENOMEM;
-	for (size_t k = 0; k < WALKERS; k++)
-		w[k].walk = walk;
-	result = walk_all(walk, w);
 	if (result == 0)
-		result = hand_out(all, v, n, w);
-	for (size_t k = 0; k < WALKERS; k++)
-		free(w[k].v);
-	free(w);
-	free(walk->pids);
+		result = hand_out(all, v, n, inodes, &h);
+	free(h.v);
 	return result;
 }
 
 long cleat__owners_find(struct cleat_owner **all, struct cleat_socket *v,
 			size_t n)
 {
-	struct walk walk = { 0 };
-	long result = cleat__index_init(&walk.inodes, n);
+	struct cleat__index inodes;
+	long result = cleat__index_init(&inodes, n);
 
 	if (result < 0)
 		return result;
-	if (enter(&walk.inodes, v, n)) {
-		/* Without /proc all are hidden. */
-		walk.proc =
-			sys_openat(AT_FDCWD, "/proc", O_RDONLY | O_DIRECTORY);
-		result = vital(walk.proc);
-		if (result == 0)
-			result = find(all, v, n, &walk);
-		if (walk.proc >= 0)
-			sys_close(walk.proc);
-	}
-	cleat__index_done(&walk.inodes);
+	if (enter(&inodes, v, n))
+		result = find(all, v, n, &inodes);
+	cleat__index_done(&inodes);
 	return result;
 }

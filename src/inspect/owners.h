@@ -17,12 +17,4 @@
 long cleat__owners_find(struct cleat_owner **all, struct cleat_socket *v,
 			size_t n);
 
-/* cleat__link_inode - the inode that the LEN bytes "socket:[123]" tell, as a
- * link in /proc/PID/fd says; or 0: no socket.
- */
-unsigned cleat__link_inode(const char *link, size_t len);
-
-/* cleat__command_set - the command from the LEN bytes of /proc/PID/comm. */
-void cleat__command_set(char command[16], const char *text, size_t len);
-
 #endif
