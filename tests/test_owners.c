@@ -4,6 +4,7 @@
  */
 #include "inspect.h"
 
+#include <fcntl.h>
 #include <sys/resource.h>
 
 #include "fault.h"
@@ -34,6 +35,72 @@ static void many_owners(void)
 		end_child(children[i]);
 	take(NULL);
 	assert_int_equal(get(fd)->n_owners, 2);
+}
+
+static unsigned count_owners(const struct cleat_socket *s, pid_t pid, int fd)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < s->n_owners; i++)
+		n += s->owners[i].pid == pid && s->owners[i].fd == fd;
+	return n;
+}
+
+/* A descriptor like FD, from FIRST on. */
+static int copy(int fd, int first)
+{
+	return keep(fcntl(fd, F_DUPFD_CLOEXEC, first));
+}
+
+/* One after another, with gaps of one, of several, and of nearly all. */
+static void scattered(void)
+{
+	static const int steps[] = { 1, 1, 1, 1, 1, 1, 1,  1,  1,  1,   2,
+				     1, 1, 2, 1, 1, 1, 10, 90, 30, 1000 };
+	int fd = listening("127.0.0.1", 0), at[COUNT(steps)], last = fd;
+
+	for (size_t n = 0; n < COUNT(steps); n++) {
+		at[n] = last = copy(fd, last + steps[n]);
+		take(NULL);
+		assert_int_equal(get(fd)->n_owners, n + 2);
+		assert_int_equal(count_owners(get(fd), getpid(), fd), 1);
+		for (size_t i = 0; i <= n; i++)
+			assert_int_equal(count_owners(get(fd), getpid(), at[i]),
+					 1);
+	}
+}
+
+static void open_and_close(void)
+{
+	for (;;) {
+		int v[8];
+
+		for (size_t i = 0; i < COUNT(v); i++)
+			v[i] = dup(0);
+		for (size_t i = 0; i < COUNT(v); i++)
+			close(v[i]);
+	}
+}
+
+/* How many descriptors there are then says little about which there are. */
+static void beside_those_that_come_and_go(void)
+{
+	const int fd = listening("127.0.0.1", 0), high = copy(fd, fd + 20);
+	const struct cleat_sockaddr name = name_of(fd);
+	const struct cleat_query q = { .port = cleat_sockaddr_port(&name) };
+	pid_t pid;
+
+	pid = fork();
+	if (pid == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		open_and_close();
+	}
+	for (int i = 0; i < 100; i++) {
+		take(&q);
+		assert_int_equal(count_owners(get(fd), pid, fd), 1);
+		assert_int_equal(count_owners(get(fd), pid, high), 1);
+	}
+	end_child(pid);
 }
 
 static void no_owners(void)
@@ -174,15 +241,8 @@ static void vanishing(void)
 		}
 	}
 	for (int i = 0; i < 100; i++) {
-		const struct cleat_socket *k;
-		unsigned mine = 0;
-
 		take(NULL);
-		k = get(fd);
-		for (unsigned n = 0; n < k->n_owners; n++)
-			mine += k->owners[n].pid == getpid() &&
-				k->owners[n].fd == fd;
-		assert_int_equal(mine, 1);
+		assert_int_equal(count_owners(get(fd), getpid(), fd), 1);
 	}
 	for (size_t i = 0; i < COUNT(pids); i++)
 		end_child(pids[i]);
@@ -335,6 +395,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		EITHER(many_owners),    EITHER(no_owners),
+		EITHER(scattered),      ALONE(beside_those_that_come_and_go),
 		ALONE(command_names),   EITHER(hidden),
 		ALONE(as_nobody),       ALONE(vanishing),
 		EITHER(many_processes), ALONE(on_many_threads),

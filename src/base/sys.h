@@ -55,6 +55,9 @@ void sys_close(int fd);
 /* Files, by a path relative to the directory DIR, or AT_FDCWD. */
 int sys_openat(int dir, const char *path, int flags);
 ssize_t sys_readlinkat(int dir, const char *path, char *buf, size_t len);
+/* In bytes; of /proc/PID/fd how many are open, or 0 before Linux 6.2. */
+long long sys_size(int fd);
+int sys_seek(int fd, long long to);
 /* Entries of a directory, as getdents64(2) packs them: bytes, 0 at the end. */
 ssize_t sys_getdents(int fd, void *buf, size_t len);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -26,4 +27,16 @@ ssize_t sys_readlinkat(int dir, const char *path, char *buf, size_t len)
 ssize_t sys_getdents(int fd, void *buf, size_t len)
 {
 	return result(syscall(SYS_getdents64, fd, buf, len));
+}
+
+long long sys_size(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) < 0 ? -errno : st.st_size;
+}
+
+int sys_seek(int fd, long long to)
+{
+	return lseek(fd, to, SEEK_SET) < 0 ? -errno : 0;
 }

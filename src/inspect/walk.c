@@ -136,7 +136,10 @@ static struct cleat__hit *hit_add(struct cleat__hits *h)
 	return &h->v[h->n++];
 }
 
-static int note(struct walker *w, int dir, pid_t pid, const char *name)
+/* Look at descriptor FD, called NAME.  Returns 0, or -errno: no such one, or
+ * no memory.
+ */
+static int note(struct walker *w, int dir, pid_t pid, int fd, const char *name)
 {
 	char link[32];
 	ssize_t len = sys_readlinkat(dir, name, link, sizeof(link));
@@ -145,13 +148,63 @@ static int note(struct walker *w, int dir, pid_t pid, const char *name)
 	struct cleat__hit *hit;
 
 	if (socket == 0)
-		return 0;
+		return len < 0 ? (int)len : 0;
 	hit = hit_add(&w->hits);
 	if (!hit)
 		return -ENOMEM;
-	*hit = (struct cleat__hit){ socket,
-				    { .pid = pid, .fd = number(name) } };
+	*hit = (struct cleat__hit){ socket, { .pid = pid, .fd = fd } };
 	return 0;
+}
+
+/* The digits of N, up to END. */
+static const char *digits(char *end, int n)
+{
+	*--end = '\0';
+	do
+		*--end = (char)('0' + n % 10);
+	while (n /= 10);
+	return end;
+}
+
+/* To look at the descriptors one after another takes a tenth less time than to
+ * list them before, as long as there are few gaps: a gap takes as long as
+ * three.  Returns the first that was not looked at, or -errno.  Before Linux
+ * 6.2 the directory does not tell how many there are.
+ */
+static int note_in_turn(struct walker *w, int dir, pid_t pid)
+{
+	const long long n = sys_size(dir);
+	long long found = 0, gaps = 0;
+	char room[12];
+	int fd = 0;
+
+	for (; found < n && gaps <= n / 8; fd++) {
+		const char *name = digits(room + sizeof(room), fd);
+		int err = note(w, dir, pid, fd, name);
+
+		if (vital(err))
+			return err;
+		if (err < 0)
+			gaps++;
+		else
+			found++;
+	}
+	return fd;
+}
+
+/* A descriptor's place in its directory is its number, after "." and "..".  As
+ * a rule none is left; but what has been opened and closed meanwhile may have
+ * changed how many there are.
+ */
+static int note_listed(struct walker *w, int dir, pid_t pid, int first)
+{
+	const char *name;
+	int err = sys_seek(dir, first + 2);
+
+	listing_start(&w->listing, dir);
+	while (err == 0 && (name = listing_next(&w->listing)))
+		err = vital(note(w, dir, pid, number(name), name));
+	return err;
 }
 
 /* Name the process behind the directory FDS in all hits from FIRST on.  By way
@@ -178,20 +231,19 @@ static int name_hits(struct walker *w, size_t first, int fds)
 
 static int walk_process(struct walker *w, pid_t pid)
 {
-	const char *name;
-	size_t first = w->hits.n;
+	size_t before = w->hits.n;
 	char path[32];
-	int err = 0, dir;
+	int err, dir;
 
 	(void)snprintf(path, sizeof(path), "%d/fd", pid);
 	dir = sys_openat(w->walk->proc, path, O_RDONLY | O_DIRECTORY);
 	if (dir < 0)
 		return vital(dir);
-	listing_start(&w->listing, dir);
-	while (err == 0 && (name = listing_next(&w->listing)))
-		err = note(w, dir, pid, name);
+	err = note_in_turn(w, dir, pid);
+	if (err >= 0)
+		err = note_listed(w, dir, pid, err);
 	if (err == 0)
-		err = name_hits(w, first, dir);
+		err = name_hits(w, before, dir);
 	sys_close(dir);
 	return err;
 }
