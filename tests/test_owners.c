@@ -5,22 +5,26 @@
 #include "inspect.h"
 
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 #include "fault.h"
 #include "inspect/walk.h"
 
-static void many_owners(void)
+static unsigned port_of(int fd)
 {
-	int fd = listening("127.0.0.1", 0), twin = keep(dup(fd));
-	pid_t children[5];
-	const struct cleat_socket *k;
+	const struct cleat_sockaddr name = name_of(fd);
 
-	for (size_t i = 0; i < COUNT(children); i++)
-		children[i] = start_child("child");
-	take(NULL);
-	k = get(fd);
-	assert_int_equal(k->n_owners, 2 * (COUNT(children) + 1));
+	return cleat_sockaddr_port(&name);
+}
+
+static void check_children(int fd, int twin, unsigned n)
+{
+	const struct cleat_socket *k = get(fd);
+
+	assert_int_equal(k->n_owners, 2 * (n + 1));
 	for (unsigned i = 0; i < k->n_owners; i++) {
 		const struct cleat_owner *o = &k->owners[i];
 
@@ -31,9 +35,26 @@ static void many_owners(void)
 		if (i > 0)
 			assert_true(o[-1].pid <= o->pid);
 	}
+}
+
+/* Asked for all sockets, and for this one alone. */
+static void many_owners(void)
+{
+	int fd = listening("127.0.0.1", 0), twin = keep(dup(fd));
+	const struct cleat_query alone = { .port = port_of(fd) };
+	pid_t children[5];
+
+	for (size_t i = 0; i < COUNT(children); i++)
+		children[i] = start_child("child");
+	take(NULL);
+	check_children(fd, twin, COUNT(children));
+	take(&alone);
+	check_children(fd, twin, COUNT(children));
 	for (size_t i = 0; i < COUNT(children); i++)
 		end_child(children[i]);
 	take(NULL);
+	assert_int_equal(get(fd)->n_owners, 2);
+	take(&alone);
 	assert_int_equal(get(fd)->n_owners, 2);
 }
 
@@ -86,8 +107,7 @@ static void open_and_close(void)
 static void beside_those_that_come_and_go(void)
 {
 	const int fd = listening("127.0.0.1", 0), high = copy(fd, fd + 20);
-	const struct cleat_sockaddr name = name_of(fd);
-	const struct cleat_query q = { .port = cleat_sockaddr_port(&name) };
+	const struct cleat_query q = { .port = port_of(fd) };
 	pid_t pid;
 
 	pid = fork();
@@ -101,6 +121,69 @@ static void beside_those_that_come_and_go(void)
 		assert_int_equal(count_owners(get(fd), pid, high), 1);
 	}
 	end_child(pid);
+}
+
+/* Has the socket for good as HIGH, and as FD for moments. */
+static void take_and_leave(int fd, int high)
+{
+	const int other = open("/dev/null", O_RDONLY);
+
+	for (;;) {
+		(void)dup2(other, fd);
+		(void)dup2(high, fd);
+		close(fd);
+		(void)dup2(high, fd);
+	}
+}
+
+/* Never has the socket by one number for long, nor by the same again. */
+static void move(int fd, int high)
+{
+	const struct timespec moment = { .tv_nsec = 20 * 1000 };
+	int to;
+
+	close(high);
+	while ((to = fcntl(fd, F_DUPFD_CLOEXEC, fd + 1)) >= 0) {
+		close(fd);
+		fd = to;
+		(void)nanosleep(&moment, NULL); /* the numbers have to last */
+	}
+	for (;;)
+		(void)pause();
+}
+
+/* What other descriptors are compared with does not last. */
+static void beside_an_unsteady_one(void (*unsettle)(int fd, int high))
+{
+	const int fd = listening("127.0.0.1", 0), high = copy(fd, fd + 9);
+	const struct cleat_query q = { .port = port_of(fd) };
+	pid_t unsteady = fork(), steady;
+
+	if (unsteady == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		unsettle(fd, high);
+	}
+	steady = start_child("steady");
+	leave(high);
+	leave(fd);
+	for (int i = 0; i < 100; i++) {
+		take(&q);
+		assert_int_equal(snap->n, 1);
+		assert_int_equal(count_owners(snap->v, steady, fd), 1);
+		assert_int_equal(count_owners(snap->v, steady, high), 1);
+	}
+	end_child(unsteady);
+	end_child(steady);
+}
+
+static void beside_one_that_is_there_at_times(void)
+{
+	beside_an_unsteady_one(take_and_leave);
+}
+
+static void beside_one_that_moves(void)
+{
+	beside_an_unsteady_one(move);
 }
 
 static void no_owners(void)
@@ -173,11 +256,28 @@ static void hidden(void)
 	assert_int_equal(found, 1);
 }
 
-/* Another user sees the sockets, but not whose they are: 0 if so. */
-static int look_as_nobody(unsigned inode, uid_t uid)
+static void in_child(int (*look)(int fd))
 {
+	const int fd = listening("127.0.0.1", 0);
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(look(fd));
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (WEXITSTATUS(status) == 77)
+		skip();
+	assert_int_equal(status, 0);
+}
+
+/* Another user sees the sockets, but not whose they are: 0 if so. */
+static int look_as_nobody(int fd)
+{
+	const unsigned inode = inode_of(fd);
+	const uid_t uid = getuid();
 	struct cleat_sockets *s;
 
+	close(fd);
 	if (setresuid(65534, 65534, 65534) < 0)
 		return 77;
 	if (cleat_sockets_new(&s, NULL) < 0)
@@ -196,20 +296,65 @@ static int look_as_nobody(unsigned inode, uid_t uid)
 
 static void as_nobody(void)
 {
-	const int fd = listening("127.0.0.1", 0);
-	const unsigned inode = inode_of(fd);
-	const uid_t uid = getuid();
-	int status;
-	pid_t pid = fork();
+	in_child(look_as_nobody);
+}
 
-	if (pid == 0) {
-		close(fd);
-		_exit(look_as_nobody(inode, uid));
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	if (WEXITSTATUS(status) == 77)
-		skip();
-	assert_int_equal(status, 0);
+/* 0 if the parent, whose number is PARENT, and one more have FD. */
+static int look_for_two(int fd, pid_t parent)
+{
+	const struct cleat_query q = { .port = port_of(fd) };
+	struct cleat_sockets *s;
+
+	if (cleat_sockets_new(&s, &q) < 0)
+		return 1;
+	if (s->n != 1 || s->v->n_owners < 2)
+		return 2;
+	return count_owners(s->v, parent, fd) == 1 ? 0 : 3;
+}
+
+/* Files cannot be compared here, as in many a container. */
+static int look_without_kcmp(int fd)
+{
+	static struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+			 offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_kcmp, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	static const struct sock_fprog program = { COUNT(code), code };
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
+		return 77;
+	return look_for_two(fd, getppid());
+}
+
+static void without_kcmp(void)
+{
+	in_child(look_without_kcmp);
+}
+
+/* The numbers in /proc are those of another PID namespace. */
+static int look_from_inside(int fd)
+{
+	const pid_t parent = getppid();
+	int status;
+	pid_t pid;
+
+	if (unshare(CLONE_NEWPID) < 0)
+		return 77;
+	pid = fork();
+	if (pid == 0)
+		_exit(look_for_two(fd, parent));
+	if (waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
+		return 4;
+	return WEXITSTATUS(status);
+}
+
+static void from_inside(void)
+{
+	in_child(look_from_inside);
 }
 
 /* Forks and ends children for as long as it is let, each with all that this
@@ -394,12 +539,22 @@ static void no_descriptors(void)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		EITHER(many_owners),    EITHER(no_owners),
-		EITHER(scattered),      ALONE(beside_those_that_come_and_go),
-		ALONE(command_names),   EITHER(hidden),
-		ALONE(as_nobody),       ALONE(vanishing),
-		EITHER(many_processes), ALONE(on_many_threads),
-		ALONE(links),           ALONE(faults),
+		EITHER(many_owners),
+		EITHER(no_owners),
+		EITHER(scattered),
+		ALONE(beside_those_that_come_and_go),
+		ALONE(command_names),
+		EITHER(hidden),
+		ALONE(beside_one_that_is_there_at_times),
+		ALONE(beside_one_that_moves),
+		ALONE(as_nobody),
+		ALONE(without_kcmp),
+		ALONE(from_inside),
+		ALONE(vanishing),
+		EITHER(many_processes),
+		ALONE(on_many_threads),
+		ALONE(links),
+		ALONE(faults),
 		EITHER(no_descriptors),
 	};
 

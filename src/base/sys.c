@@ -263,6 +263,13 @@ int sys_pidfd_open(pid_t pid)
 	return result((int)syscall(SYS_pidfd_open, pid, 0));
 }
 
+int sys_kcmp(pid_t a, int fd_a, pid_t b, int fd_b)
+{
+	const int file = 0; /* KCMP_FILE of linux/kcmp.h */
+
+	return result((int)syscall(SYS_kcmp, a, b, file, fd_a, fd_b));
+}
+
 pid_t sys_wait(pid_t pid, int *status, int flags)
 {
 	pid_t r;

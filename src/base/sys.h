@@ -72,6 +72,10 @@ int sys_thread(pthread_t *thread, void *(*fn)(void *), void *arg);
 /* LEN random bytes, at most 256. */
 void sys_random(void *buf, size_t len);
 
+/* How the open files behind two descriptors of two processes compare: 0, they
+ * are one; or a positive number. */
+int sys_kcmp(pid_t a, int fd_a, pid_t b, int fd_b);
+
 pid_t sys_fork(void);
 int sys_pidfd_open(pid_t pid); /* Linux 5.3 */
 /* Wait for a child to end, or with WNOHANG look: its id, or 0 (not yet). */

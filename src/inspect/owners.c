@@ -78,28 +78,30 @@ static long hand_out(struct cleat_owner **all, struct cleat_socket *v, size_t n,
 	return hidden;
 }
 
-/* The first of several sockets with one inode stands for all. */
-static bool enter(struct cleat__index *inodes, const struct cleat_socket *v,
-		  size_t n)
+/* The first of several sockets with one inode stands for all.  Returns how many
+ * inodes there are.
+ */
+static size_t enter(struct cleat__index *inodes, const struct cleat_socket *v,
+		    size_t n)
 {
-	bool entered = false;
+	size_t entered = 0;
 
 	for (size_t i = 0; i < n; i++) {
-		if (v[i].inode == 0)
-			continue;
-		(void)cleat__index_put(inodes, v[i].inode, i + 1);
-		entered = true;
+		if (v[i].inode != 0)
+			entered += cleat__index_put(inodes, v[i].inode,
+						    i + 1) == i + 1;
 	}
 	return entered;
 }
 
 static long find(struct cleat_owner **all, struct cleat_socket *v, size_t n,
-		 const struct cleat__index *inodes)
+		 struct cleat__index *inodes)
 {
 	struct cleat__hits h = { 0 };
-	long result = cleat__walk(&h, inodes);
+	const size_t wanted = enter(inodes, v, n);
+	long result = wanted > 0 ? cleat__walk(&h, inodes, wanted) : 0;
 
-	if (result == 0)
+	if (result == 0 && wanted > 0)
 		result = hand_out(all, v, n, inodes, &h);
 	free(h.v);
 	return result;
@@ -113,8 +115,7 @@ long cleat__owners_find(struct cleat_owner **all, struct cleat_socket *v,
 
 	if (result < 0)
 		return result;
-	if (enter(&inodes, v, n))
-		result = find(all, v, n, &inodes);
+	result = find(all, v, n, &inodes);
 	cleat__index_done(&inodes);
 	return result;
 }

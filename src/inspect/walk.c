@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/sys.h"
 
@@ -39,6 +40,10 @@ struct walk {
 	size_t n_pids, room;
 	atomic_size_t next;
 	const struct cleat__index *wanted;
+	bool is_one; /* just one is */
+	atomic_flag found;
+	atomic_bool is_known;
+	struct cleat__hit known;
 };
 
 struct walker {
@@ -90,10 +95,11 @@ static int number(const char *name)
 	return name[0] ? n : -1;
 }
 
-static void listing_start(struct listing *l, int dir)
+static int listing_start(struct listing *l, int dir, int place)
 {
 	l->dir = dir;
 	l->len = l->at = 0;
+	return sys_seek(dir, place);
 }
 
 /* The next name; or NULL, at the end, or if what it lists has gone. */
@@ -136,23 +142,54 @@ static struct cleat__hit *hit_add(struct cleat__hits *h)
 	return &h->v[h->n++];
 }
 
+/* Whether descriptor FD may be of a socket that is wanted: 1, 0, or -EBADF:
+ * there is no such one.  A socket has one open file, however many descriptors,
+ * and to compare files takes half the time that reading a link does; but as
+ * often as there are sockets to compare with.
+ */
+static int may_be_wanted(const struct walk *walk, pid_t pid, int fd)
+{
+	const struct cleat_owner *o = &walk->known.owner;
+	int order;
+
+	if (!atomic_load(&walk->is_known))
+		return 1;
+	order = sys_kcmp(o->pid, o->fd, pid, fd);
+	if (order > 0)
+		return 0;
+	return order == -EBADF ? order : 1;
+}
+
+/* The number of the wanted socket that NAME links to; 0: another, or none; or
+ * -errno.
+ */
+static ssize_t wanted_at(const struct walk *walk, int dir, const char *name)
+{
+	char link[32];
+	ssize_t len = sys_readlinkat(dir, name, link, sizeof(link));
+	unsigned inode = len > 0 ? cleat__link_inode(link, (size_t)len) : 0;
+
+	if (inode == 0)
+		return len < 0 ? len : 0;
+	return (ssize_t)cleat__index_find(walk->wanted, inode);
+}
+
 /* Look at descriptor FD, called NAME.  Returns 0, or -errno: no such one, or
  * no memory.
  */
 static int note(struct walker *w, int dir, pid_t pid, int fd, const char *name)
 {
-	char link[32];
-	ssize_t len = sys_readlinkat(dir, name, link, sizeof(link));
-	unsigned inode = len > 0 ? cleat__link_inode(link, (size_t)len) : 0;
-	size_t socket = inode ? cleat__index_find(w->walk->wanted, inode) : 0;
+	ssize_t found = may_be_wanted(w->walk, pid, fd);
 	struct cleat__hit *hit;
 
-	if (socket == 0)
-		return len < 0 ? (int)len : 0;
+	if (found > 0)
+		found = wanted_at(w->walk, dir, name);
+	if (found <= 0)
+		return (int)found;
 	hit = hit_add(&w->hits);
 	if (!hit)
 		return -ENOMEM;
-	*hit = (struct cleat__hit){ socket, { .pid = pid, .fd = fd } };
+	*hit = (struct cleat__hit){ (size_t)found, { .pid = pid, .fd = fd } };
 	return 0;
 }
 
@@ -199,9 +236,8 @@ static int note_in_turn(struct walker *w, int dir, pid_t pid)
 static int note_listed(struct walker *w, int dir, pid_t pid, int first)
 {
 	const char *name;
-	int err = sys_seek(dir, first + 2);
+	int err = listing_start(&w->listing, dir, first + 2);
 
-	listing_start(&w->listing, dir);
 	while (err == 0 && (name = listing_next(&w->listing)))
 		err = vital(note(w, dir, pid, number(name), name));
 	return err;
@@ -229,6 +265,19 @@ static int name_hits(struct walker *w, size_t first, int fds)
 	return 0;
 }
 
+/* If HIT is the only one in a process, the others are compared with it from now
+ * on.  Of two, one may be gone in a moment, and back before that is noticed.
+ */
+static void make_known(struct walk *walk, const struct cleat__hit *hit,
+		       size_t n_hits)
+{
+	if (!walk->is_one || n_hits != 1 ||
+	    atomic_flag_test_and_set(&walk->found))
+		return;
+	walk->known = *hit;
+	atomic_store(&walk->is_known, true);
+}
+
 static int walk_process(struct walker *w, pid_t pid)
 {
 	size_t before = w->hits.n;
@@ -245,6 +294,8 @@ static int walk_process(struct walker *w, pid_t pid)
 	if (err == 0)
 		err = name_hits(w, before, dir);
 	sys_close(dir);
+	if (err == 0)
+		make_known(w->walk, w->hits.v + before, w->hits.n - before);
 	return err;
 }
 
@@ -263,9 +314,9 @@ static void *walker_main(void *arg)
 static int pids_read(struct walk *walk, struct listing *l)
 {
 	const char *name;
+	int err = listing_start(l, walk->proc, 0);
 
-	listing_start(l, walk->proc);
-	while ((name = listing_next(l))) {
+	while (err == 0 && (name = listing_next(l))) {
 		if (walk->n_pids == walk->room) {
 			size_t room = walk->room ? 2 * walk->room : 256;
 			void *v = realloc(walk->pids, room * sizeof(pid_t));
@@ -277,7 +328,7 @@ static int pids_read(struct walk *walk, struct listing *l)
 		}
 		walk->pids[walk->n_pids++] = number(name);
 	}
-	return 0;
+	return err;
 }
 
 /* What cannot be shared out, for want of a thread, the first does alone. */
@@ -314,7 +365,18 @@ static int merge(struct walker *w)
 	return 0;
 }
 
-static int walk_proc(struct cleat__hits *h, struct walk *walk)
+/* Whether what the others were compared with is there still. */
+static bool is_known_still(const struct walk *walk)
+{
+	const struct cleat__hit *k = &walk->known;
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "%d/fd/%d", k->owner.pid,
+		       k->owner.fd);
+	return wanted_at(walk, walk->proc, path) == (ssize_t)k->number;
+}
+
+static int walk_once(struct cleat__hits *h, struct walk *walk)
 {
 	struct walker *w = calloc(WALKERS, sizeof(*w));
 	int err;
@@ -335,14 +397,48 @@ static int walk_proc(struct cleat__hits *h, struct walk *walk)
 	return err;
 }
 
-int cleat__walk(struct cleat__hits *h, const struct cleat__index *wanted)
+/* If that has gone, others may have been taken for different from it: then once
+ * more, without comparing.
+ */
+static int walk_proc(struct cleat__hits *h, struct walk *walk)
 {
-	struct walk walk = { .wanted = wanted };
+	const size_t before = h->n;
+	int err = walk_once(h, walk);
+
+	if (err == 0 && walk->is_known && !is_known_still(walk)) {
+		struct walk again = { .proc = walk->proc,
+				      .wanted = walk->wanted };
+
+		h->n = before;
+		err = walk_once(h, &again);
+	}
+	return err;
+}
+
+/* Whether /proc has the processes' numbers that system calls have: it may be
+ * another PID namespace's.
+ */
+static bool is_own_proc(int proc)
+{
+	char link[16];
+	ssize_t len = sys_readlinkat(proc, "self", link, sizeof(link) - 1);
+
+	if (len < 0)
+		return false;
+	link[len] = '\0';
+	return number(link) == getpid();
+}
+
+int cleat__walk(struct cleat__hits *h, const struct cleat__index *wanted,
+		size_t n)
+{
+	struct walk walk = { .wanted = wanted, .found = ATOMIC_FLAG_INIT };
 	int err;
 
 	walk.proc = sys_openat(AT_FDCWD, "/proc", O_RDONLY | O_DIRECTORY);
 	if (walk.proc < 0)
 		return vital(walk.proc);
+	walk.is_one = n == 1 && is_own_proc(walk.proc);
 	err = walk_proc(h, &walk);
 	sys_close(walk.proc);
 	return err;

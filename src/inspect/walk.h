@@ -20,13 +20,14 @@ struct cleat__hits {
 	size_t n, room;
 };
 
-/* cleat__walk - add all descriptors of the sockets whose inodes are in WANTED,
- * as far as this process may see them, in no order.
+/* cleat__walk - add all descriptors of the sockets whose inodes, N of them, are
+ * in WANTED, as far as this process may see them, in no order.
  *
  * Returns 0, also if nothing may be seen; or -ENOMEM, -EMFILE, -ENFILE.  H is
  * to be freed by the caller, also then.
  */
-int cleat__walk(struct cleat__hits *h, const struct cleat__index *wanted);
+int cleat__walk(struct cleat__hits *h, const struct cleat__index *wanted,
+		size_t n);
 
 /* cleat__link_inode - the inode that the LEN bytes "socket:[123]" tell, as a
  * link in /proc/PID/fd says; or 0: no socket.
