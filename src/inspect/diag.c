@@ -184,6 +184,14 @@ static unsigned inet_states(const struct cleat_query *q, int protocol)
 	       (q->states & bound ? 1u << CLEAT_STATE_CLOSED : 0);
 }
 
+/* How much memory they take; of listeners nobody asks. */
+static uint8_t extensions(unsigned states)
+{
+	return states == 1u << CLEAT_STATE_LISTEN
+		       ? 0
+		       : 1u << (INET_DIAG_SKMEMINFO - 1);
+}
+
 static int dump_inet(struct cleat__diag *d, const struct dump *what,
 		     const struct cleat_query *q, int family, void *buf)
 {
@@ -195,9 +203,28 @@ static int dump_inet(struct cleat__diag *d, const struct dump *what,
 	r->idiag_states = inet_states(q, what->protocol);
 	if (r->idiag_states == 0)
 		return 0;
-	if (r->idiag_states != 1u << CLEAT_STATE_LISTEN)
-		r->idiag_ext = 1u << (INET_DIAG_SKMEMINFO - 1);
+	r->idiag_ext = extensions(r->idiag_states);
 	put_ports((struct nlmsghdr *)text, q);
+	return dump(d, what, text, buf);
+}
+
+/* To find those of one family the kernel goes through all that there are, in
+ * all namespaces.  So both families at once, which only requests of the older
+ * kind ask for.
+ */
+static int dump_tcp(struct cleat__diag *d, const struct dump *what,
+		    const struct cleat_query *q, void *buf)
+{
+	_Alignas(struct nlmsghdr) char text[SMALL];
+	struct inet_diag_req *r = request(d, text, NLM_F_DUMP, sizeof(*r));
+	struct nlmsghdr *h = (void *)text;
+
+	h->nlmsg_type = TCPDIAG_GETSOCK;
+	r->idiag_states = inet_states(q, what->protocol);
+	if (r->idiag_states == 0)
+		return 0;
+	r->idiag_ext = extensions(r->idiag_states);
+	put_ports(h, q);
 	return dump(d, what, text, buf);
 }
 
@@ -225,6 +252,26 @@ static int dump_unix(struct cleat__diag *d, const struct dump *what, void *buf)
 	return datagrams > 2 ? dump_unix_once(d, what, buf) : datagrams;
 }
 
+static int dump_part(struct cleat__diag *d, const struct dump *what,
+		     const struct cleat_query *q, int family, void *buf)
+{
+	if (family == AF_UNIX)
+		return dump_unix(d, what, buf);
+	if (family == AF_UNSPEC)
+		return dump_tcp(d, what, q, buf);
+	return dump_inet(d, what, q, family, buf);
+}
+
+/* TCP of both families is one part. */
+static bool is_asked_for(const struct cleat_query *q, enum cleat_kind kind,
+			 int family)
+{
+	if (!(q->kinds & kind))
+		return false;
+	return q->family == family ||
+	       (q->family == AF_UNSPEC && kind != CLEAT_KIND_TCP);
+}
+
 static int dump_all(struct cleat__diag *d, struct cleat__found *f,
 		    const struct cleat_query *q, void *buf)
 {
@@ -232,6 +279,7 @@ static int dump_all(struct cleat__diag *d, struct cleat__found *f,
 		enum cleat_kind kind;
 		int family, protocol;
 	} parts[] = {
+		{ CLEAT_KIND_TCP, AF_UNSPEC, IPPROTO_TCP },
 		{ CLEAT_KIND_TCP, AF_INET, IPPROTO_TCP },
 		{ CLEAT_KIND_TCP, AF_INET6, IPPROTO_TCP },
 		{ CLEAT_KIND_UDP, AF_INET, IPPROTO_UDP },
@@ -242,13 +290,9 @@ static int dump_all(struct cleat__diag *d, struct cleat__found *f,
 
 	for (size_t i = 0; i < COUNT(parts) && err >= 0; i++) {
 		const struct dump what = { f, parts[i].protocol };
-		int family = parts[i].family;
 
-		if (!(q->kinds & parts[i].kind) ||
-		    (q->family != AF_UNSPEC && q->family != family))
-			continue;
-		err = family == AF_UNIX ? dump_unix(d, &what, buf)
-					: dump_inet(d, &what, q, family, buf);
+		if (is_asked_for(q, parts[i].kind, parts[i].family))
+			err = dump_part(d, &what, q, parts[i].family, buf);
 	}
 	return err < 0 ? err : 0;
 }
