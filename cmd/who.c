@@ -378,14 +378,30 @@ static void print_difference(const struct answer *v, int n,
 	printf("%s and %s go to different processes\n", one, other);
 }
 
-static int look_up(struct answer *a, const struct addr *addr)
+static int look_up_unix(struct answer *v, int n)
 {
-	struct cleat_lookup *l = NULL;
-	const int err = addr->parsed.family == AF_UNIX
-				? who_unix_new(&l, a->probe.type, &a->probe.to)
-				: cleat_lookup_new(&l, &a->probe);
+	int err = 0;
 
-	a->lookup = l;
+	for (int i = 0; i < n && err == 0; i++)
+		err = who_unix_new(&v[i].lookup, v[i].probe.type,
+				   &v[i].probe.to);
+	return err;
+}
+
+static int look_up(struct answer *v, int n)
+{
+	struct cleat_probe *p = calloc((size_t)n, sizeof(*p));
+	struct cleat_lookup **l = calloc((size_t)n, sizeof(*l));
+	int err = p && l ? 0 : -ENOMEM;
+
+	for (int i = 0; i < n && err == 0; i++)
+		p[i] = v[i].probe;
+	if (err == 0)
+		err = cleat_lookup_all(l, p, (size_t)n);
+	for (int i = 0; i < n && err == 0; i++)
+		v[i].lookup = l[i];
+	free(p);
+	free(l);
 	return err;
 }
 
@@ -406,22 +422,22 @@ static void print_answers(const struct who *o, const struct addr *addr,
 static int answer(const struct who *o, const struct addr *addr,
 		  struct answer *v, int n)
 {
+	const bool is_unix = addr->parsed.family == AF_UNIX;
 	bool received = false;
-	int err = 0;
+	int err = is_unix ? look_up_unix(v, n) : look_up(v, n);
 
-	for (int i = 0; i < n && err == 0; i++) {
-		err = look_up(&v[i], addr);
-		received = received || (err == 0 && is_received(v[i].lookup));
-	}
+	for (int i = 0; i < n && err == 0; i++)
+		received = received || is_received(v[i].lookup);
 	if (err == 0)
 		print_answers(o, addr, v, n);
 	else if (err == -EINVAL)
 		complain("who", "%s: broadcast and multicast are for everybody",
 			 addr->text);
 	else
-		complain("who", "%s", cleat_why());
+		complain("who", "%s",
+			 err == -ENOMEM ? cleat_strerror(err) : cleat_why());
 	for (int i = 0; i < n; i++) {
-		if (addr->parsed.family == AF_UNIX)
+		if (is_unix)
 			who_unix_free(v[i].lookup);
 		else
 			cleat_lookup_free(v[i].lookup);

@@ -743,6 +743,30 @@ static void ask_who(void)
 	cleat_lookup_free(l);
 }
 
+/* Whoever is asked for at the same time makes no difference. */
+static void ask_together(void)
+{
+	struct cleat_probe p[3];
+	struct cleat_lookup *together[COUNT(p)], *alone;
+	unsigned device;
+
+	for (size_t i = 0; i < COUNT(p); i++)
+		p[i] = any_probe(&device);
+	assert_int_equal(cleat_lookup_all(together, p, COUNT(p)), 0);
+	for (size_t i = 0; i < COUNT(p); i++) {
+		assert_int_equal(cleat_lookup_new(&alone, &p[i]), 0);
+		if (strcmp(together[i]->explanation, alone->explanation) != 0 ||
+		    together[i]->answer != alone->answer ||
+		    together[i]->n_receivers != alone->n_receivers ||
+		    together[i]->n_shadowed != alone->n_shadowed)
+			disagree(&p[i], together[i], "alone: %s",
+				 alone->explanation);
+		cleat_lookup_free(together[i]);
+		cleat_lookup_free(alone);
+		cases++;
+	}
+}
+
 static bool close_receivers(const struct cleat_lookup *l)
 {
 	for (size_t i = 0; i < l->n_receivers; i++) {
@@ -940,7 +964,7 @@ static uint64_t number(const char *name, uint64_t otherwise)
 
 static void random_cases(void **state)
 {
-	const uint64_t wanted = number("CASES", 20000);
+	const uint64_t wanted = number("CASES", 22000);
 	uint64_t seed;
 
 	(void)state;
@@ -953,6 +977,7 @@ static void random_cases(void **state)
 			ask_who();
 		for (unsigned i = 0; i < 6; i++)
 			ask_why();
+		ask_together();
 		for (unsigned i = 0; i < 3; i++)
 			ask_next();
 		dismantle();

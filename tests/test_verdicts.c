@@ -328,6 +328,34 @@ static void some_are_no_questions(void)
 	assert_null(verdict);
 }
 
+/* One that is no question spoils all, and is named. */
+static void several_at_once(void)
+{
+	struct cleat_probe p[] = {
+		{ .type = SOCK_STREAM, .to = at("127.0.0.1", 80) },
+		{ .type = SOCK_STREAM, .to = at("::1", 80) },
+		{ .type = SOCK_STREAM, .to = at("192.0.2.1", 80) },
+	};
+	struct cleat_lookup *l[COUNT(p)] = { NULL };
+	const int fd = listening("127.0.0.1", 80);
+
+	ok(cleat_lookup_all(l, p, COUNT(p)));
+	assert_int_equal(l[0]->answer, CLEAT_ANSWER_ONE);
+	assert_int_equal(l[1]->answer, CLEAT_ANSWER_REFUSED);
+	assert_int_equal(l[2]->answer, CLEAT_ANSWER_UNREACHABLE);
+	has(l[1]->explanation, "taken elsewhere, by test_verdicts (pid ");
+	cleat_lookup_free(l[2]);
+	cleat_lookup_free(l[1]);
+	assert_int_equal(l[0]->receivers[0].inode, inode_of(fd));
+	assert_int_equal(l[0]->receivers[0].owners[0].pid, getpid());
+	cleat_lookup_free(l[0]);
+	l[0] = NULL;
+	p[1].to = at("ff02::1", 80);
+	assert_int_equal(cleat_lookup_all(l, p, COUNT(p)), -EINVAL);
+	assert_null(l[0]);
+	has(cleat_why(), "look up [ff02::1]:80: ");
+}
+
 /* try */
 
 static void listener_blocks(void)
@@ -626,13 +654,17 @@ static void walk(int (*act)(void))
 
 static int look_up(void)
 {
-	const struct cleat_probe p = { .type = SOCK_STREAM,
-				       .to = at("127.0.0.1", 8000),
-				       .from = at("127.0.0.1", 0) };
-	struct cleat_lookup *l = NULL;
-	int err = cleat_lookup_new(&l, &p);
+	const struct cleat_probe p[] = {
+		{ .type = SOCK_STREAM,
+		  .to = at("127.0.0.1", 8000),
+		  .from = at("127.0.0.1", 0) },
+		{ .type = SOCK_DGRAM, .to = at("::1", 8001) },
+	};
+	struct cleat_lookup *l[COUNT(p)] = { NULL };
+	int err = cleat_lookup_all(l, p, COUNT(p));
 
-	cleat_lookup_free(l);
+	for (size_t i = 0; i < COUNT(p); i++)
+		cleat_lookup_free(l[i]);
 	return err;
 }
 
@@ -699,6 +731,7 @@ int main(void)
 		ALONE(halves_linger),
 		ALONE(names_break_no_line),
 		ALONE(some_are_no_questions),
+		ALONE(several_at_once),
 		EITHER(listener_blocks),
 		ALONE(included_blocks),
 		ALONE(bound_blocks),

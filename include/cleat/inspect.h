@@ -163,6 +163,15 @@ struct cleat_probe {
  * -ENFILE, -EOPNOTSUPP.
  */
 int cleat_lookup_new(struct cleat_lookup **l, const struct cleat_probe *p);
+
+/* cleat_lookup_all - the same for N packets (1 or more) at once, in the time
+ * that one takes: as a name may stand for several addresses.
+ *
+ * Stores the answers in L[0] to L[N - 1]; the caller frees each with
+ * cleat_lookup_free().  If one of them fails all do.
+ */
+int cleat_lookup_all(struct cleat_lookup **l, const struct cleat_probe *p,
+		     size_t n);
 void cleat_lookup_free(struct cleat_lookup *l);
 
 /* What is to be bound. */

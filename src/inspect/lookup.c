@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/error.h"
@@ -25,11 +26,20 @@ struct candidate {
 	bool receives;
 };
 
+/* A snapshot, owners and all, for as long as an answer points into it. */
+struct view {
+	struct cleat_sockets *sockets;
+	atomic_size_t users;
+};
+
 struct answer {
 	struct cleat_lookup pub;
 	struct cleat__case why;
 	struct cleat__story story;
-	struct cleat_sockets *seen; /* owners are in here */
+	struct cleat_socket found; /* by the very pair of addresses */
+	bool is_found, is_heard;
+	struct view *view;
+	const struct cleat_sockets *seen; /* in there */
 	struct candidate *v; /* whoever fits, best first */
 	size_t n;
 	/* Receivers, then shadowed; without a receiver all that are seen. */
@@ -49,26 +59,39 @@ static bool is_probe(const struct cleat_probe *p)
 	       (p->from.len == 0 || is_ip(&p->from));
 }
 
-/* Of TCP the listeners, which are quickly found, and FOUND; and if nobody hears
- * it, who has bound the port and does not listen.
- */
-static int look(struct answer *a, const struct cleat_probe *p,
-		const struct cleat_socket *found, bool is_heard)
+static bool is_local(const struct answer *a)
 {
-	struct cleat_query q = {
-		.kinds = CLEAT_KIND_UDP,
-		.port = cleat_sockaddr_port(&p->to),
-	};
+	return a->why.route.kind == CLEAT__ROUTE_LOCAL;
+}
 
-	if (p->type == SOCK_STREAM) {
-		q.kinds = CLEAT_KIND_TCP;
-		q.states = 1u << CLEAT_STATE_LISTEN;
-		if (!is_heard)
-			q.states |= 1u << CLEAT_STATE_BOUND;
-		if (found)
-			q.states |= 1u << found->state;
-	}
-	return cleat_sockets_new(&a->seen, &q);
+/* Of TCP the listeners, which are quickly found, and what is found; and if
+ * nobody hears it, who has bound the port and does not listen.
+ */
+static unsigned states_for(const struct answer *a)
+{
+	unsigned states = 1u << CLEAT_STATE_LISTEN;
+
+	if (a->why.route.packet.type == SOCK_DGRAM)
+		return ~0u;
+	if (!a->is_heard)
+		states |= 1u << CLEAT_STATE_BOUND;
+	if (a->is_found)
+		states |= 1u << a->found.state;
+	return states;
+}
+
+/* Let Q ask for what A needs as well. */
+static void widen(struct cleat_query *q, const struct answer *a)
+{
+	const struct cleat_probe *p = &a->why.route.packet;
+	const unsigned port = cleat_sockaddr_port(&p->to);
+
+	q->kinds |= p->type == SOCK_STREAM ? CLEAT_KIND_TCP : CLEAT_KIND_UDP;
+	q->states |= states_for(a);
+	if (q->port == 0 || port < q->port)
+		q->port = port;
+	if (port > q->last_port)
+		q->last_port = port;
 }
 
 /* Equals stay in the kernel's order. */
@@ -82,13 +105,8 @@ static void insert(struct answer *a, const struct cleat_socket *s,
 	a->v[i] = (struct candidate){ .socket = *s, .score = score };
 }
 
-static int gather(struct answer *a, const struct cleat_probe *p,
-		  const struct cleat_socket *found, bool is_heard)
+static int gather(struct answer *a, const struct cleat_probe *p)
 {
-	int err = look(a, p, found, is_heard);
-
-	if (err < 0)
-		return err;
 	/* And one that came to be since. */
 	a->v = calloc(a->seen->n + 1, sizeof(*a->v));
 	if (!a->v)
@@ -174,25 +192,34 @@ static bool has_hearer(struct cleat__diag *d, struct cleat_probe p)
 	return cleat__diag_one(d, &s, &p) == 0;
 }
 
-static int ask(struct answer *a, struct cleat__diag *d,
-	       const struct cleat_probe *p)
+/* What is there by the very pair of addresses, and whether anybody is. */
+static int ask_ahead(struct answer *a, struct cleat__diag *d)
 {
-	const bool has_port = cleat_sockaddr_port(&p->from) != 0;
-	struct cleat_socket s, *found = NULL;
-	int err = has_port ? cleat__diag_one(d, &s, p) : -ENOENT;
+	const struct cleat_probe *p = &a->why.route.packet;
+	int err = -ENOENT;
 
+	if (cleat_sockaddr_port(&p->from) != 0)
+		err = cleat__diag_one(d, &a->found, p);
 	if (err < 0 && err != -ENOENT)
 		return err;
-	if (err == 0)
-		found = &s;
+	a->is_found = err == 0;
 	/* It gives way to a new connection (RFC 6191). */
-	if (found && found->state == CLEAT_STATE_TIME_WAIT) {
-		a->why.lingering = s;
-		found = NULL;
+	if (a->is_found && a->found.state == CLEAT_STATE_TIME_WAIT) {
+		a->why.lingering = a->found;
+		a->is_found = false;
 	}
-	err = gather(a, p, found, has_hearer(d, *p));
-	if (err == 0 && found)
-		(void)mark(a, found);
+	a->is_heard = has_hearer(d, *p);
+	return 0;
+}
+
+static int find_receivers(struct answer *a, struct cleat__diag *d)
+{
+	const struct cleat_probe *p = &a->why.route.packet;
+	const bool has_port = cleat_sockaddr_port(&p->from) != 0;
+	int err = gather(a, p);
+
+	if (err == 0 && a->is_found)
+		(void)mark(a, &a->found);
 	else if (err == 0 && (!has_port || a->why.lingering.local.len > 0))
 		err = try_ports(a, d, *p);
 	return err;
@@ -217,6 +244,15 @@ static bool is_silent(const struct cleat_socket *s, const struct cleat_probe *p)
 	       cleat__would_receive(&listener, p) > 0;
 }
 
+/* Of that port, and not asked for because of another packet. */
+static bool is_other(const struct cleat_socket *s, const struct cleat_probe *p)
+{
+	return s->type == p->type &&
+	       cleat_sockaddr_port(&s->local) == cleat_sockaddr_port(&p->to) &&
+	       (s->type == SOCK_DGRAM || s->state == CLEAT_STATE_LISTEN ||
+		s->state == CLEAT_STATE_BOUND);
+}
+
 static void sort_refused(struct answer *a)
 {
 	const struct cleat_probe *p = &a->why.route.packet;
@@ -228,8 +264,10 @@ static void sort_refused(struct answer *a)
 	}
 	a->why.n_silent = n;
 	for (size_t i = 0; i < a->seen->n; i++) {
-		if (!is_silent(&a->seen->v[i], p))
-			a->sockets[n++] = a->seen->v[i];
+		const struct cleat_socket *s = &a->seen->v[i];
+
+		if (is_other(s, p) && !is_silent(s, p))
+			a->sockets[n++] = *s;
 	}
 	a->why.n_others = n;
 	a->why.others = a->sockets;
@@ -262,57 +300,152 @@ static int sort_out(struct answer *a)
 	return 0;
 }
 
-static int find_receivers(struct answer *a)
+/* One snapshot for all: to look for owners takes long, and as long for many. */
+static int look(struct answer **v, size_t n)
 {
-	struct cleat__diag d;
-	int err = cleat__diag_open(&d);
+	struct cleat_query q = { 0 };
+	struct view *view;
+	int err;
 
-	if (err < 0)
+	for (size_t i = 0; i < n; i++) {
+		if (is_local(v[i]))
+			widen(&q, v[i]);
+	}
+	if (q.kinds == 0)
+		return 0;
+	view = calloc(1, sizeof(*view));
+	if (!view)
+		return -ENOMEM;
+	err = cleat_sockets_new(&view->sockets, &q);
+	if (err < 0) {
+		free(view);
 		return err;
-	err = ask(a, &d, &a->why.route.packet);
-	cleat__diag_close(&d);
-	return err < 0 ? err : sort_out(a);
+	}
+	atomic_init(&view->users, n);
+	for (size_t i = 0; i < n; i++) {
+		v[i]->view = view;
+		v[i]->seen = view->sockets;
+	}
+	return 0;
 }
 
-static int find_answer(struct answer *a, const struct cleat_probe *p)
+static void view_leave(struct view *view)
 {
-	struct cleat__route *r = &a->why.route;
-	int err = cleat__route_find(r, p);
+	if (!view || atomic_fetch_sub(&view->users, 1) > 1)
+		return;
+	cleat_sockets_free(view->sockets);
+	free(view);
+}
+
+static int begin(struct answer *a, struct cleat__diag *d,
+		 const struct cleat_probe *p)
+{
+	int err = cleat__route_find(&a->why.route, p);
 
 	if (err < 0)
 		return err;
-	if (r->kind == CLEAT__ROUTE_MANY)
+	if (a->why.route.kind == CLEAT__ROUTE_MANY)
 		return -EINVAL;
 	a->pub.answer = CLEAT_ANSWER_UNREACHABLE;
-	if (r->kind == CLEAT__ROUTE_LOCAL)
-		err = find_receivers(a);
+	return is_local(a) ? ask_ahead(a, d) : 0;
+}
+
+static int finish(struct answer *a, struct cleat__diag *d)
+{
+	int err = is_local(a) ? find_receivers(a, d) : 0;
+
+	if (err == 0 && is_local(a))
+		err = sort_out(a);
+	if (err < 0)
+		return err;
+	cleat__explain(&a->story, &a->pub, &a->why);
+	a->pub.explanation = cleat__said(&a->story);
+	return 0;
+}
+
+/* Of a failure of no single one the first tells. */
+static int find_answers(struct answer **v, const struct cleat_probe *p,
+			size_t n, struct cleat__diag *d)
+{
+	size_t i = 0;
+	int err = 0;
+
+	while (err == 0 && i < n) {
+		err = begin(v[i], d, &p[i]);
+		i += err == 0;
+	}
+	if (err == 0) {
+		i = 0;
+		err = look(v, n);
+	}
+	while (err == 0 && i < n) {
+		err = finish(v[i], d);
+		i += err == 0;
+	}
+	if (err < 0)
+		cleat__note_at(err, "look up", &p[i].to);
+	if (err == -EINVAL)
+		cleat__fail_because("multicast, broadcast, or two versions of "
+				    "IP");
 	return err;
+}
+
+static void free_answers(struct answer **v, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		cleat_lookup_free(&v[i]->pub);
+	free(v);
+}
+
+/* N of them, or NULL. */
+static struct answer **new_answers(size_t n)
+{
+	struct answer **v = calloc(n, sizeof(*v));
+
+	for (size_t i = 0; v && i < n; i++) {
+		v[i] = calloc(1, sizeof(*v[i]));
+		if (!v[i]) {
+			free_answers(v, i);
+			return NULL;
+		}
+	}
+	return v;
+}
+
+int cleat_lookup_all(struct cleat_lookup **l, const struct cleat_probe *p,
+		     size_t n)
+{
+	struct cleat__diag d;
+	struct answer **v;
+	int err;
+
+	for (size_t i = 0; i < n; i++) {
+		if (!is_probe(&p[i]))
+			return cleat__fail(-EINVAL, "look up", NULL,
+					   "an IP address and a port are "
+					   "needed");
+	}
+	err = cleat__diag_open(&d);
+	if (err < 0)
+		return cleat__fail_at(err, "look up", &p->to);
+	v = new_answers(n);
+	err = v ? find_answers(v, p, n, &d)
+		: cleat__fail_at(-ENOMEM, "look up", &p->to);
+	cleat__diag_close(&d);
+	if (err < 0) {
+		if (v)
+			free_answers(v, n);
+		return err;
+	}
+	for (size_t i = 0; i < n; i++)
+		l[i] = &v[i]->pub;
+	free(v);
+	return 0;
 }
 
 int cleat_lookup_new(struct cleat_lookup **l, const struct cleat_probe *p)
 {
-	struct answer *a;
-	int err;
-
-	if (!is_probe(p))
-		return cleat__fail(-EINVAL, "look up", NULL,
-				   "an IP address and a port are needed");
-	a = calloc(1, sizeof(*a));
-	if (!a)
-		return cleat__fail_at(-ENOMEM, "look up", &p->to);
-	err = find_answer(a, p);
-	if (err < 0) {
-		cleat_lookup_free(&a->pub);
-		cleat__note_at(err, "look up", &p->to);
-		if (err == -EINVAL)
-			cleat__fail_because("multicast, broadcast, or two "
-					    "versions of IP");
-		return err;
-	}
-	cleat__explain(&a->story, &a->pub, &a->why);
-	a->pub.explanation = cleat__said(&a->story);
-	*l = &a->pub;
-	return 0;
+	return cleat_lookup_all(l, p, 1);
 }
 
 void cleat_lookup_free(struct cleat_lookup *l)
@@ -321,7 +454,7 @@ void cleat_lookup_free(struct cleat_lookup *l)
 
 	if (!a)
 		return;
-	cleat_sockets_free(a->seen);
+	view_leave(a->view);
 	free(a->v);
 	free(a->sockets);
 	free(a);
