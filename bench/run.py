@@ -195,7 +195,7 @@ def main():
     for name, part in args.parts.items():
         parts[name] = measure(bench, name, part)
         results.write(path, parts)
-    if "echo" in args.parts:
+    if "echo" in args.parts and parts["echo"]["found"] and not args.servers:
         plot.draw(path)
     print_figures(bench.figures)
     return 1 if bench.broken else 0
