@@ -265,16 +265,17 @@ static int name_hits(struct walker *w, size_t first, int fds)
 	return 0;
 }
 
-/* If HIT is the only one in a process, the others are compared with it from now
- * on.  Of two, one may be gone in a moment, and back before that is noticed.
+/* If there is but one hit in a process, the first after BEFORE, the others are
+ * compared with it from now on.  Of two, one may be gone in a moment, and back
+ * before that is noticed.
  */
-static void make_known(struct walk *walk, const struct cleat__hit *hit,
-		       size_t n_hits)
+static void make_known(struct walk *walk, const struct cleat__hits *h,
+		       size_t before)
 {
-	if (!walk->is_one || n_hits != 1 ||
+	if (!walk->is_one || h->n != before + 1 ||
 	    atomic_flag_test_and_set(&walk->found))
 		return;
-	walk->known = *hit;
+	walk->known = h->v[before];
 	atomic_store(&walk->is_known, true);
 }
 
@@ -295,7 +296,7 @@ static int walk_process(struct walker *w, pid_t pid)
 		err = name_hits(w, before, dir);
 	sys_close(dir);
 	if (err == 0)
-		make_known(w->walk, w->hits.v + before, w->hits.n - before);
+		make_known(w->walk, &w->hits, before);
 	return err;
 }
 
