@@ -224,6 +224,8 @@ static int dump_tcp(struct cleat__diag *d, const struct dump *what,
 	if (r->idiag_states == 0)
 		return 0;
 	r->idiag_ext = extensions(r->idiag_states);
+	if (q->port == q->last_port) /* mostly looked at before the code */
+		r->id.idiag_sport = htons((uint16_t)q->port);
 	put_ports(h, q);
 	return dump(d, what, text, buf);
 }
