@@ -391,7 +391,8 @@ static int look_up_unix(struct answer *v, int n)
 static int look_up(struct answer *v, int n)
 {
 	struct cleat_probe *p = calloc((size_t)n, sizeof(*p));
-	struct cleat_lookup **l = calloc((size_t)n, sizeof(*l));
+	struct cleat_lookup **l =
+		calloc((size_t)n, sizeof(struct cleat_lookup *));
 	int err = p && l ? 0 : -ENOMEM;
 
 	for (int i = 0; i < n && err == 0; i++)

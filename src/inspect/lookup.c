@@ -400,7 +400,7 @@ static void free_answers(struct answer **v, size_t n)
 /* N of them, or NULL. */
 static struct answer **new_answers(size_t n)
 {
-	struct answer **v = calloc(n, sizeof(*v));
+	struct answer **v = calloc(n, sizeof(struct answer *));
 
 	for (size_t i = 0; v && i < n; i++) {
 		v[i] = calloc(1, sizeof(*v[i]));
