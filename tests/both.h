@@ -29,15 +29,17 @@
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
-/* The program runs once for each backend, which its environment names: on uring
- * where that says so, and on epoll else.
+/* The program runs once for each backend, which its environment names: on epoll
+ * where that says nothing.
  */
 static inline enum cleat_backend both_backend(void)
 {
 	const char *name = getenv("CLEAT_TEST_BACKEND");
 
-	return name && strcmp(name, "uring") == 0 ? CLEAT_BACKEND_URING
-						  : CLEAT_BACKEND_EPOLL;
+	if (name && strcmp(name, "uring") == 0)
+		return CLEAT_BACKEND_URING;
+	return name && strcmp(name, "auto") == 0 ? CLEAT_BACKEND_AUTO
+						 : CLEAT_BACKEND_EPOLL;
 }
 
 static inline int both_run(void (*fn)(void *), void *arg)

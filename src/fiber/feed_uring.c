@@ -52,7 +52,9 @@ static bool has_buffers(struct cleat__sched *s)
 
 	if (u->buffers)
 		return true;
-	if (!u->has_ring || register_buffers(u) < 0)
+	if (!u->has_ring && cleat__uring_begin(s) < 0)
+		return false;
+	if (register_buffers(u) < 0)
 		return false;
 	u->memory = (char *)s->hot + CLEAT__HOT_SIZE;
 	u->buffers = (struct io_uring_buf_ring *)u->page->buffers;
@@ -68,8 +70,8 @@ void cleat__feed(struct cleat__sched *s, struct cleat__watch *w,
 	struct cleat__uring *u = s->backend_state;
 	struct io_uring_sqe *sqe;
 
-	if (w->home != s || u->n_fed == FED_MAX || !(w->armed & CLEAT__POLL) ||
-	    (w->armed & CLEAT__RECV) || !has_buffers(s))
+	if (w->home != s || u->n_fed == FED_MAX || !has_buffers(s) ||
+	    !(w->armed & CLEAT__POLL) || (w->armed & CLEAT__RECV))
 		return;
 	cleat__uring_stop(u, w, CLEAT__POLL);
 	sqe = cleat__uring_ask(u);

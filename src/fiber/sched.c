@@ -345,9 +345,15 @@ void cleat__queue_wake_all(struct cleat__queue *q)
 
 static int open_backend(struct cleat__sched *s, enum cleat_backend want)
 {
-	s->backend =
-		want == CLEAT_BACKEND_URING ? &cleat__uring : &cleat__epoll;
-	return s->backend->open(s);
+	int err = -ENOSYS; /* which is "not in this build" as well */
+
+	s->backend = &cleat__uring;
+	if (want != CLEAT_BACKEND_EPOLL)
+		err = s->backend->open(s, want);
+	if (err != -ENOSYS || want == CLEAT_BACKEND_URING)
+		return err;
+	s->backend = &cleat__epoll;
+	return s->backend->open(s, want);
 }
 
 const char *cleat__refusal(int err, enum cleat_backend backend)

@@ -40,16 +40,16 @@ static void keep_from_children(struct cleat__uring *u)
 static void hide(struct cleat__uring *u)
 {
 	struct io_uring *r = &u->ring;
-	bool is_new = r->features & FEAT_NO_IOWAIT;
 
+	u->is_quiet = r->features & FEAT_NO_IOWAIT;
 	u->enter = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG;
 	u->registering = 0;
-	if (is_new)
+	if (u->is_quiet)
 		u->enter |= ENTER_NO_IOWAIT;
 	if (io_uring_register_ring_fd(r) != 1)
 		return;
 	u->enter |= IORING_ENTER_REGISTERED_RING;
-	if (!is_new)
+	if (!u->is_quiet)
 		return;
 	u->registering = USE_REGISTERED_RING;
 	sys_close(r->ring_fd);

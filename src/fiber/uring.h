@@ -46,7 +46,10 @@ struct cleat__page {
 struct cleat__uring {
 	struct io_uring ring; /* if there is one: */
 	bool has_ring;
-	bool is_refused; /* the kernel takes nothing for it any more */
+	bool is_quiet; /* a wait in it is none for a disk: Linux 6.15 */
+	bool is_refused; /* by the kernel, or by us: not to be opened again */
+	enum cleat_backend want;
+	unsigned n_learnt; /* watches, while there was none */
 	unsigned enter, registering; /* flags for these calls */
 	struct cleat__page *page;
 	unsigned n_armed; /* polls and receives */
@@ -94,6 +97,11 @@ void cleat__uring_await(struct cleat__sched *s, struct cleat__watch *w,
 
 /* cleat__uring_ready - EVENTS, as poll(2) has them, are there for W. */
 void cleat__uring_ready(struct cleat__watch *w, unsigned events);
+
+/* cleat__uring_begin - open the ring of S, unless that was refused, and move in
+ * what waits in the epoll but need not.  Returns 0 or -errno.
+ */
+int cleat__uring_begin(struct cleat__sched *s);
 
 /* Bound sockets, in an epoll of their own. */
 int cleat__bound_learn(struct cleat__sched *s, struct cleat__watch *w);

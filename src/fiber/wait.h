@@ -18,6 +18,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include <cleat/fiber.h>
 #include <cleat/time.h>
 
 struct cleat__sched;
@@ -85,7 +86,7 @@ typedef int cleat__keep(struct cleat__watch *w, const void *data, size_t len);
 struct cleat__backend {
 	const char *name;
 	size_t lends; /* bytes, behind those of sched.hot */
-	int (*open)(struct cleat__sched *s);
+	int (*open)(struct cleat__sched *s, enum cleat_backend want);
 	void (*close)(struct cleat__sched *s);
 	/* Complete OP, by cleat__complete(), when one of its watches is ready,
 	 * has ended or is broken.  Each watch is remembered (home) until

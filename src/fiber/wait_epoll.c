@@ -48,11 +48,12 @@ static int add(struct state *st, struct cleat__watch *w)
 	return control(st, EPOLL_CTL_ADD, w, EPOLLIN | EPOLLOUT);
 }
 
-static int epoll_open(struct cleat__sched *s)
+static int epoll_open(struct cleat__sched *s, enum cleat_backend want)
 {
 	struct state *st = malloc(sizeof(*st));
 	int err;
 
+	(void)want;
 	if (!st)
 		return -ENOMEM;
 	st->epoll = sys_epoll_create();

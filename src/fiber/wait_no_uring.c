@@ -4,9 +4,10 @@
 
 #include "fiber/wait.h"
 
-static int no_open(struct cleat__sched *s)
+static int no_open(struct cleat__sched *s, enum cleat_backend want)
 {
 	(void)s;
+	(void)want;
 	return -ENOSYS;
 }
 

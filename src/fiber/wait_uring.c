@@ -19,10 +19,12 @@
 /* Why POLLRDBAND is among them see cleat__uring_ready(). */
 #define EVENTS_IN (POLLIN | POLLRDHUP | POLLPRI | POLLRDBAND)
 
+#define FEW 64
+
 /* Neither refused, nor of a parent that has forked us. */
 static bool may_enter(const struct cleat__uring *u)
 {
-	return !u->is_refused && u->page->is_ours;
+	return u->has_ring && !u->is_refused && u->page->is_ours;
 }
 
 struct io_uring_sqe *cleat__uring_ask(struct cleat__uring *u)
@@ -56,10 +58,21 @@ static int start_poll(struct cleat__sched *s, struct cleat__watch *w, bool one)
 	return 0;
 }
 
+/* A program with few connections gets along without a ring, which takes as long
+ * to set up as some hundred messages; and who may be fed has it at once.
+ */
+static bool has_ring(struct cleat__sched *s)
+{
+	struct cleat__uring *u = s->backend_state;
+
+	return u->has_ring ||
+	       (++u->n_learnt > FEW && cleat__uring_begin(s) == 0);
+}
+
 static int learn(struct cleat__sched *s, struct cleat__watch *w,
 		 const struct cleat__op *op)
 {
-	if (!w->bound && start_poll(s, w, op->is_member) == 0)
+	if (!w->bound && has_ring(s) && start_poll(s, w, op->is_member) == 0)
 		return 0;
 	return cleat__bound_learn(s, w);
 }
@@ -95,6 +108,7 @@ static int open_own(struct cleat__sched *s)
 	struct cleat__uring *u = s->backend_state;
 
 	cleat__watch_init(&u->wakeup, sys_eventfd());
+	u->wakeup.bound = true; /* it is to outlast the ring */
 	cleat__watch_init(&u->bound, sys_epoll_create());
 	if (u->wakeup.fd < 0 || u->bound.fd < 0)
 		return u->wakeup.fd < 0 ? u->wakeup.fd : u->bound.fd;
@@ -127,6 +141,8 @@ static int try_ring(struct cleat__sched *s)
 	struct cleat__uring *u = s->backend_state;
 	int n;
 
+	if (!u->is_quiet && u->want == CLEAT_BACKEND_AUTO)
+		return -EINVAL;
 	(void)start_poll(s, &u->bound, false); /* there is room */
 	n = io_uring_submit(&u->ring);
 	if (n > 0)
@@ -135,26 +151,54 @@ static int try_ring(struct cleat__sched *s)
 	return n < 0 ? n : -EAGAIN;
 }
 
-static int uring_open(struct cleat__sched *s)
+static int open_ring(struct cleat__sched *s)
 {
-	struct cleat__uring *u = malloc(sizeof(*u));
+	struct cleat__uring *u = s->backend_state;
+	int err = cleat__ring_open(u);
+
+	if (err < 0)
+		return err;
+	err = try_ring(s);
+	if (err < 0)
+		cleat__ring_close(u);
+	return err;
+}
+
+static bool waits_once(const struct cleat__watch *w)
+{
+	return w->in && w->in->is_member;
+}
+
+int cleat__uring_begin(struct cleat__sched *s)
+{
+	struct cleat__uring *u = s->backend_state;
+	int err = u->is_refused ? -EPERM : open_ring(s);
+	struct cleat__watch *next;
+
+	u->is_refused = err < 0;
+	for (struct cleat__watch *w = s->watches; w && err == 0; w = next) {
+		next = w->next;
+		if (!w->bound && w->armed == CLEAT__BOUND) {
+			cleat__bound_forget(u, w);
+			(void)start_poll(s, w, waits_once(w)); /* few */
+		}
+	}
+	return err;
+}
+
+static int uring_open(struct cleat__sched *s, enum cleat_backend want)
+{
+	struct cleat__uring *u = calloc(1, sizeof(*u));
 	int err;
 
 	if (!u)
 		return -ENOMEM;
-	err = cleat__ring_open(u);
-	if (err < 0) {
-		free(u);
-		return err;
-	}
 	s->backend_state = u;
-	u->is_refused = false;
-	u->n_armed = u->n_fed = 0;
-	u->buffers = NULL;
+	u->want = want;
 	u->lent = -1;
 	err = open_own(s);
-	if (err >= 0)
-		err = try_ring(s);
+	if (err >= 0 && want == CLEAT_BACKEND_URING)
+		err = cleat__uring_begin(s);
 	if (err < 0)
 		uring_close(s);
 	return err;
