@@ -222,6 +222,16 @@ DECLARE(void *, malloc, size_t n)
 	return is_out("malloc") ? NULL : counted(__real_malloc(n));
 }
 
+DECLARE(int, posix_memalign, void **p, size_t align, size_t n)
+{
+	int err = is_out("posix_memalign") ? ENOMEM
+					   : __real_posix_memalign(p, align, n);
+
+	if (err == 0)
+		(void)counted(*p);
+	return err;
+}
+
 DECLARE(void *, calloc, size_t n, size_t size)
 {
 	return is_out("calloc") ? NULL : counted(__real_calloc(n, size));
