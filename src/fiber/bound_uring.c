@@ -3,16 +3,14 @@
  * the kernel lets go of only some time after the process has ended, and the
  * next one would find the address in use.  So do foreign descriptors, which may
  * be such sockets, and which their owner may close while they are polled: that
- * would not end them.  They have an epoll of their own, which holds no file,
- * and the ring polls that; or it is waited for by itself, with all there is,
- * while nothing is in the ring.
+ * would not end them.  They, and those that are too many for the ring, have an
+ * epoll of their own, which holds no file, and the ring polls that; or it is
+ * waited for by itself, while nothing else is in the ring.
  */
 #include <sys/epoll.h>
 
 #include "base/sys.h"
 #include "fiber/uring.h"
-
-#define EVENTS 16
 
 int cleat__bound_learn(struct cleat__sched *s, struct cleat__watch *w)
 {
@@ -39,18 +37,18 @@ void cleat__bound_forget(struct cleat__uring *u, struct cleat__watch *w)
 	cleat__uring_ended(w, CLEAT__BOUND);
 }
 
-/* To the last, for the ring tells only what comes after that.  None may mean
- * that a signal came.
- */
+/* None may mean that a signal came. */
 void cleat__bound_wait(struct cleat__uring *u, cleat_time until)
 {
-	struct epoll_event e[EVENTS];
-	int n, tries = 2;
+	struct epoll_event e[CLEAT__EVENTS];
+	int n = sys_epoll_wait(u->bound.fd, e, CLEAT__EVENTS, until);
 
-	do {
-		n = sys_epoll_wait(u->bound.fd, e, EVENTS, until);
-		for (int i = 0; i < n; i++)
-			cleat__uring_ready(e[i].data.ptr, e[i].events);
-		until = 0;
-	} while (n == EVENTS || (n == 0 && --tries > 0));
+	if (n == 0)
+		n = sys_epoll_wait(u->bound.fd, e, CLEAT__EVENTS, 0);
+	for (int i = 0; i < n; i++) {
+		cleat__fetch(i + 2 < n ? e[i + 2].data.ptr : NULL,
+			     i + 4 < n ? e[i + 4].data.ptr : NULL);
+		cleat__uring_ready(e[i].data.ptr, e[i].events);
+	}
+	u->has_more = n == CLEAT__EVENTS;
 }

@@ -55,6 +55,7 @@ struct cleat__uring {
 	unsigned n_armed; /* polls and receives */
 	struct cleat__watch wakeup; /* an eventfd, written by wake */
 	struct cleat__watch bound; /* an epoll: see bound_uring.c */
+	bool has_more; /* events, which the ring will not tell of again */
 	struct io_uring_buf_ring *buffers; /* NULL: none yet, or no more */
 	char *memory; /* of the buffers: behind the hot one */
 	int lent; /* the piece that is in a view; or -1 */
@@ -106,7 +107,7 @@ int cleat__uring_begin(struct cleat__sched *s);
 /* Bound sockets, in an epoll of their own. */
 int cleat__bound_learn(struct cleat__sched *s, struct cleat__watch *w);
 void cleat__bound_forget(struct cleat__uring *u, struct cleat__watch *w);
-/* cleat__bound_wait - handle all events, once there are some, or UNTIL. */
+/* cleat__bound_wait - handle some events, once there are any, or UNTIL. */
 void cleat__bound_wait(struct cleat__uring *u, cleat_time until);
 
 /* cleat__feed_handle - an event of W's receive. */

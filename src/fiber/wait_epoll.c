@@ -155,18 +155,10 @@ static void handle(const struct epoll_event *e)
 	cleat__became_ready(w, dirs);
 }
 
-/* With thousands of connections each is cold: let the next few, and the fibers
- * that wait on them, come from memory at the same time.
- */
 static void fetch_ahead(const struct state *st, int i, int n)
 {
-	if (i + 4 < n)
-		__builtin_prefetch(st->events[i + 4].data.ptr);
-	if (i + 2 < n) {
-		const struct cleat__watch *w = st->events[i + 2].data.ptr;
-
-		__builtin_prefetch(w->in);
-	}
+	cleat__fetch(i + 2 < n ? st->events[i + 2].data.ptr : NULL,
+		     i + 4 < n ? st->events[i + 4].data.ptr : NULL);
 }
 
 /* No fiber runs before all events are handled: none can be for a watch that a

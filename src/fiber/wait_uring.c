@@ -20,6 +20,10 @@
 #define EVENTS_IN (POLLIN | POLLRDHUP | POLLPRI | POLLRDBAND)
 
 #define FEW 64
+/* With more polls the kernel's memory for each, larger and colder than what an
+ * epoll has, costs more than they spare.
+ */
+#define MANY 1024
 
 /* Neither refused, nor of a parent that has forked us. */
 static bool may_enter(const struct cleat__uring *u)
@@ -69,10 +73,17 @@ static bool has_ring(struct cleat__sched *s)
 	       (++u->n_learnt > FEW && cleat__uring_begin(s) == 0);
 }
 
+static bool suits_ring(struct cleat__sched *s, const struct cleat__watch *w)
+{
+	const struct cleat__uring *u = s->backend_state;
+
+	return !w->bound && u->n_armed < MANY && has_ring(s);
+}
+
 static int learn(struct cleat__sched *s, struct cleat__watch *w,
 		 const struct cleat__op *op)
 {
-	if (!w->bound && has_ring(s) && start_poll(s, w, op->is_member) == 0)
+	if (suits_ring(s, w) && start_poll(s, w, op->is_member) == 0)
 		return 0;
 	return cleat__bound_learn(s, w);
 }
@@ -325,17 +336,10 @@ static void handle(struct cleat__sched *s, const struct io_uring_cqe *e)
 		handle_end(s, w, e->res);
 }
 
-/* With thousands of connections each is cold: see wait_epoll.c. */
 static void fetch_ahead(const struct cleat__uring *u, unsigned i, unsigned n)
 {
-	if (i + 4 < n)
-		__builtin_prefetch(watch_of(u->events[i + 4]));
-	if (i + 2 < n) {
-		const struct cleat__watch *w = watch_of(u->events[i + 2]);
-
-		if (w)
-			__builtin_prefetch(w->in);
-	}
+	cleat__fetch(i + 2 < n ? watch_of(u->events[i + 2]) : NULL,
+		     i + 4 < n ? watch_of(u->events[i + 4]) : NULL);
 }
 
 static void handle_all(struct cleat__sched *s)
@@ -467,6 +471,10 @@ static void uring_wait_until(struct cleat__sched *s, cleat_time until)
 	if (u->n_armed == (u->bound.home ? 1 : 0)) {
 		cleat__bound_wait(u, until);
 		return;
+	}
+	if (u->has_more) {
+		cleat__bound_wait(u, 0);
+		until = 0;
 	}
 	if (!u->bound.home)
 		(void)start_poll(s, &u->bound, false); /* or it is all over */
