@@ -20,6 +20,13 @@
 #define SLACK_KIB 1024
 #endif
 
+/* TSan takes the child of a fiber for one of its thread. */
+#ifdef CLEAT__TSAN
+#define CAN_FORK false
+#else
+#define CAN_FORK true
+#endif
+
 static void note_name(void *arg)
 {
 	*(const char **)arg = cleat__self->backend->name;
@@ -393,7 +400,7 @@ static void forked(void)
 	pid_t child;
 	int status;
 
-	if (both_backend() != CLEAT_BACKEND_URING)
+	if (both_backend() != CLEAT_BACKEND_URING || !CAN_FORK)
 		return; /* of an epoll the child would have a half */
 	pair_open(&polled, "127.0.0.1:0");
 	pair_open(&fed, "127.0.0.1:0");

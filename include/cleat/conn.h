@@ -129,7 +129,8 @@ int cleat_finish(struct cleat_conn *c, cleat_time until);
 /* cleat_close - free C and its descriptor; NULL is fine.  Does not wait for
  * the peer; unread data makes the kernel send RST (RFC 2525 section 2.17),
  * which may overtake what was sent last: cleat_finish() first, where that
- * matters. In a forked child, close(2) the descriptor instead: what the
+ * matters.  On another thread than that of its fibers it may wait until that
+ * has a moment.  In a forked child, close(2) the descriptor instead: what the
  * scheduler knows of it is the parent's.
  */
 void cleat_close(struct cleat_conn *c);

@@ -238,16 +238,25 @@ void cleat__wake_from_outside(struct cleat__fiber *f)
 	(void)pthread_mutex_unlock(&s->mail_lock);
 }
 
-static bool has_mail(struct cleat__sched *s)
+void cleat__release_from_outside(struct cleat__sched *s, struct cleat__watch *w)
 {
-	return atomic_load_explicit(&s->mail, memory_order_relaxed);
+	struct cleat__release r = { .w = w };
+
+	cleat__parker_init(&r.done);
+	(void)pthread_mutex_lock(&s->mail_lock);
+	r.next = atomic_load_explicit(&s->releases, memory_order_relaxed);
+	atomic_store_explicit(&s->releases, &r, memory_order_release);
+	s->backend->wake(s);
+	(void)pthread_mutex_unlock(&s->mail_lock);
+	cleat__parker_wait_surely(&r.done);
+	cleat__parker_done(&r.done);
 }
 
-static void read_mail(struct cleat__sched *s)
+static void read_wakes(struct cleat__sched *s)
 {
 	struct cleat__fiber *f, *next;
 
-	if (!has_mail(s))
+	if (!atomic_load_explicit(&s->mail, memory_order_relaxed))
 		return;
 	(void)pthread_mutex_lock(&s->mail_lock);
 	f = atomic_exchange_explicit(&s->mail, NULL, memory_order_acquire);
@@ -256,6 +265,34 @@ static void read_mail(struct cleat__sched *s)
 		next = f->mail_next;
 		cleat__wake(f, 0);
 	}
+}
+
+static void read_releases(struct cleat__sched *s)
+{
+	struct cleat__release *r, *next;
+
+	if (!atomic_load_explicit(&s->releases, memory_order_relaxed))
+		return;
+	(void)pthread_mutex_lock(&s->mail_lock);
+	r = atomic_exchange_explicit(&s->releases, NULL, memory_order_acquire);
+	(void)pthread_mutex_unlock(&s->mail_lock);
+	for (; r; r = next) {
+		next = r->next;
+		cleat__watch_release(r->w);
+		(void)cleat__parker_wake(&r->done); /* R is gone */
+	}
+}
+
+static bool has_mail(struct cleat__sched *s)
+{
+	return atomic_load_explicit(&s->mail, memory_order_relaxed) ||
+	       atomic_load_explicit(&s->releases, memory_order_relaxed);
+}
+
+static void read_mail(struct cleat__sched *s)
+{
+	read_wakes(s);
+	read_releases(s);
 }
 
 static void fire_timers(struct cleat__sched *s)
@@ -387,6 +424,7 @@ int cleat__sched_open(struct cleat__sched *s,
 		s->backend->close(s);
 		return err;
 	}
+	s->thread_id = pthread_self();
 	(void)pthread_mutex_init(&s->mail_lock, NULL);
 	cleat__stack_pool_init(&s->stacks, opt->stack);
 	cleat__san_thread(&s->thread.san);
@@ -397,6 +435,7 @@ void cleat__sched_close(struct cleat__sched *s)
 {
 	while (s->watches)
 		s->backend->forget(s, s->watches);
+	read_releases(s);
 	s->backend->close(s);
 	cleat__timers_done(&s->timers);
 	cleat__stack_pool_done(&s->stacks);

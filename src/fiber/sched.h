@@ -13,6 +13,7 @@
 #include <cleat/time.h>
 
 #include "base/error.h"
+#include "fiber/park.h"
 #include "fiber/sanitize.h"
 #include "fiber/stack.h"
 #include "fiber/timers.h"
@@ -57,6 +58,13 @@ struct cleat__queue {
 
 #define CLEAT__HOT_SIZE (64 * 1024)
 
+/* A watch that another thread wants released, and waits for. */
+struct cleat__release {
+	struct cleat__watch *w;
+	struct cleat__parker done;
+	struct cleat__release *next;
+};
+
 struct cleat__sched {
 	struct cleat__fiber *current; /* NULL: on the thread's own stack */
 	struct cleat__queue ready;
@@ -82,9 +90,11 @@ struct cleat__sched {
 	size_t hot_size; /* with what a backend lends besides */
 	unsigned helpers; /* threads at work for it, see offload.c */
 	struct cleat__queue helpers_wanted;
-	/* What other threads woke. */
+	pthread_t thread_id;
+	/* What other threads woke, and want released. */
 	pthread_mutex_t mail_lock;
 	_Atomic(struct cleat__fiber *) mail;
+	_Atomic(struct cleat__release *) releases;
 };
 
 /* The calling thread's scheduler while a fiber runs on it, or NULL. */
@@ -127,6 +137,12 @@ void cleat__wake(struct cleat__fiber *f, int result);
 
 /* cleat__wake_from_outside - the same with result 0, from any thread. */
 void cleat__wake_from_outside(struct cleat__fiber *f);
+
+/* cleat__release_from_outside - release W, whose home is S, on the thread of S;
+ * waits for it.
+ */
+void cleat__release_from_outside(struct cleat__sched *s,
+				 struct cleat__watch *w);
 
 /* cleat__cancel - every wait of F returns -ECANCELED from now on. */
 void cleat__cancel(struct cleat__fiber *f);

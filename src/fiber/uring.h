@@ -29,7 +29,7 @@ enum {
 	CLEAT__RECV = 4, /* a multishot receive is */
 	CLEAT__STOPPING = 8, /* and is being cancelled */
 	CLEAT__BOUND = 16, /* the epoll of bound sockets knows it */
-	CLEAT__KINDS = CLEAT__POLL | CLEAT__RECV,
+	CLEAT__KINDS = CLEAT__ARMED, /* these two */
 };
 
 /* What a buffer holds: those of one watch are a queue. */

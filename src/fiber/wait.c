@@ -27,15 +27,39 @@ void cleat__watch_move(struct cleat__watch *from, struct cleat__watch *to)
 		*to = *from;
 }
 
-void cleat__watch_forget(struct cleat__watch *w)
+/* Whose thread runs an errand has no fiber, and may yet be the home's. */
+static bool is_at_home(const struct cleat__watch *w)
 {
-	if (w->home)
-		w->home->backend->forget(w->home, w);
+	return w->home == cleat__self ||
+	       pthread_equal(w->home->thread_id, pthread_self());
+}
+
+/* Meanwhile events of others may come, and fibers be woken. */
+static void release_here(struct cleat__sched *s, struct cleat__watch *w)
+{
+	struct cleat__sched *self = cleat__self;
+
+	cleat__self = s;
+	s->backend->forget(s, w);
+	cleat__became_ready(w, CLEAT__IN | CLEAT__OUT);
+	cleat__self = self;
+}
+
+void cleat__watch_release(struct cleat__watch *w)
+{
+	struct cleat__sched *s = w->home;
+
+	if (!s)
+		return;
+	if (!is_at_home(w) && (w->armed & (CLEAT__FED | CLEAT__ARMED)))
+		cleat__release_from_outside(s, w);
+	else
+		release_here(s, w);
 }
 
 void cleat__watch_close(struct cleat__watch *w)
 {
-	cleat__watch_forget(w);
+	cleat__watch_release(w);
 	sys_close(w->fd);
 }
 

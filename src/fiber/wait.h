@@ -32,6 +32,8 @@ enum cleat__dir {
 
 /* Of a watch: what comes is to be taken, not received. */
 #define CLEAT__FED 1
+/* Of a watch: in the kernel there is what only its home's thread can end. */
+#define CLEAT__ARMED 6
 
 /* A descriptor that is waited on, embedded in what owns it. */
 struct cleat__watch {
@@ -49,7 +51,7 @@ struct cleat__watch {
 	 * drained once more. */
 	bool again;
 	_Atomic uint8_t polled; /* directions that plain threads wait in */
-	uint8_t armed; /* bits: CLEAT__FED, and the backend's own */
+	_Atomic uint8_t armed; /* bits: those above, and the backend's own */
 	/* While W is fed: what has come and was not taken, a queue of buffers,
 	 * and what the stream broke with after it, as an errno. */
 	uint8_t n_pieces, broken;
@@ -173,10 +175,13 @@ void cleat__watch_init(struct cleat__watch *w, int fd);
  */
 void cleat__watch_move(struct cleat__watch *from, struct cleat__watch *to);
 
-/* cleat__watch_forget - no backend knows W any more. */
-void cleat__watch_forget(struct cleat__watch *w);
+/* cleat__watch_release - W is to have no home, wherever that is; if it is
+ * another thread's scheduler, which has something in the kernel for it, this
+ * waits until that gets to it.  Who waits on W looks again.
+ */
+void cleat__watch_release(struct cleat__watch *w);
 
-/* cleat__watch_close - forget W and close its descriptor. */
+/* cleat__watch_close - release W and close its descriptor. */
 void cleat__watch_close(struct cleat__watch *w);
 
 /* cleat__wait_any - park the fiber, or poll the thread, until one of the N

@@ -63,7 +63,7 @@ static void reset_if_unread(struct cleat_conn *c)
 	static const struct linger none = { .l_onoff = 1 };
 	size_t had = c->stash_len;
 
-	c->io.home->backend->forget(c->io.home, &c->io);
+	cleat__watch_release(&c->io);
 	if (c->stash_len > had) /* at worst a FIN */
 		(void)sys_setsockopt(c->io.fd, SOL_SOCKET, SO_LINGER, &none,
 				     sizeof(none));
@@ -301,6 +301,7 @@ static int keep(struct cleat__watch *w, const void *data, size_t len)
 	c->stash = stash;
 	c->stash_at = 0;
 	c->stash_len = c->stash_room = had + len;
+	c->received += len;
 	return 0;
 }
 
@@ -318,6 +319,26 @@ static void count_small(struct cleat_conn *c, ssize_t n)
 	}
 }
 
+static ssize_t view_stash(struct cleat_conn *c, const void **data)
+{
+	size_t n = c->stash_len;
+
+	*data = c->stash + c->stash_at;
+	c->stash_len = 0;
+	return (ssize_t)n;
+}
+
+/* To another thread C goes like any other, with what had come. */
+static ssize_t take_over(struct cleat_conn *c, const void **data, void *buf,
+			 size_t max)
+{
+	cleat__watch_release(&c->io);
+	if (c->stash_len == 0)
+		return -EAGAIN;
+	return buf ? (ssize_t)cleat__conn_take(c, buf, max)
+		   : view_stash(c, data);
+}
+
 /* What was received ahead, as backend.take has it; or -EAGAIN: C is not fed any
  * more.
  */
@@ -327,7 +348,7 @@ static ssize_t take_until(struct cleat_conn *c, const void **data, void *buf,
 	struct cleat__sched *s = cleat__self;
 
 	if (s != c->io.home)
-		return -EBUSY;
+		return take_over(c, data, buf, max);
 	if (c->is_limited && cleat_now() >= c->end)
 		return -ETIMEDOUT;
 	while (cleat__is_fed(&c->io)) {
@@ -379,15 +400,6 @@ static void *view_buffer(struct cleat_conn *c)
 	    make_room(c, 0, CLEAT__HOT_SIZE) < 0)
 		return NULL;
 	return c->stash;
-}
-
-static ssize_t view_stash(struct cleat_conn *c, const void **data)
-{
-	size_t n = c->stash_len;
-
-	*data = c->stash + c->stash_at;
-	c->stash_len = 0;
-	return (ssize_t)n;
 }
 
 static ssize_t view_received(struct cleat_conn *c, const void **data,

@@ -96,7 +96,7 @@ static void in_thread(struct cleat__handled *h)
 	struct threaded t = { .h = h };
 	int err;
 
-	cleat__watch_forget(&h->conn.io); /* the thread's, to poll */
+	cleat__watch_release(&h->conn.io); /* the thread's, to poll */
 	cleat__parker_init(&t.done);
 	do /* a shortage of threads, or of memory for one, ends */
 		err = cleat__helper_start(thread_main, &t);
