@@ -103,6 +103,39 @@ static int talk(struct things *t)
 	return 0;
 }
 
+static void read_elsewhere(void *arg)
+{
+	struct things *t = arg;
+
+	t->ran = (int)cleat_recv_exactly(t->b, (char[6]){ 0 }, 6, soon());
+}
+
+/* A reader who is fed, if the backend can; what he leaves another gets, or an
+ * error: no end.
+ */
+static int fed(struct things *t)
+{
+	const void *data;
+	ssize_t n;
+	char byte;
+
+	MUST(meet(t, "tcp4://127.0.0.1:0"));
+	n = cleat_view(t->b, &data, 0);
+	if (n != -ETIMEDOUT)
+		return explained((int)n, "cleat_view");
+	for (int i = 0; i < 40; i++) {
+		MUST(cleat_send(t->a, "x", 1, soon()));
+		MUST(cleat_view(t->b, &data, soon()));
+		MUST(cleat_send(t->b, data, 1, soon()));
+		MUST(cleat_recv(t->a, &byte, 1, soon()));
+	}
+	MUST(cleat_send(t->a, "unread", 6, soon()));
+	MUST(cleat_sleep(cleat_in(CLEAT_MSEC)));
+	MUST(cleat_offload(read_elsewhere, t));
+	assert_int_not_equal(t->ran, CLEAT_EEOF);
+	return t->ran < 0 ? t->ran : 0;
+}
+
 static int over_tcp(struct things *t)
 {
 	MUST(meet(t, "tcp4://127.0.0.1:0"));
@@ -427,6 +460,7 @@ static const struct play {
 	bool only_fiber, only_thread;
 } plays[] = {
 	{ "tcp", over_tcp, SOCKETS, false, false },
+	{ "fed", fed, SOCKETS, true, false },
 	{ "both loopbacks", over_both, SOCKETS, false, false },
 	{ "unix", over_unix, SOCKETS, false, false },
 	{ "by name", by_name, SOCKETS, false, false },

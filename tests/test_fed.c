@@ -114,6 +114,28 @@ static void it_breaks(void)
 	pair_close(&p);
 }
 
+static struct pair broken;
+
+static void leave_it_broken(void *arg)
+{
+	(void)arg;
+	fed_open(&broken);
+	reset(dup(cleat_conn_fd(broken.a)));
+	cleat_close(broken.a);
+	ok(cleat_sleep(cleat_in(CLEAT_MSEC)));
+}
+
+/* The word of a reset is not lost with the scheduler that had it. */
+static void it_broke_before(void)
+{
+	const void *data;
+
+	ok(both_run(leave_it_broken, NULL));
+	assert_in_range(-cleat_view(broken.b, &data, soon()), 1, 4095);
+	cleat_close(broken.b);
+	cleat_unlisten(broken.l);
+}
+
 /* The bytes 0, 1, 2 ... */
 struct flow {
 	struct cleat_conn *c;
@@ -429,6 +451,7 @@ int main(void)
 		BOTH(nothing_comes),
 		BOTH(it_ends),
 		BOTH(it_breaks),
+		THREAD(it_broke_before),
 		FIBER(floods),
 		FIBER(many_at_once),
 		FIBER(on_another_thread),

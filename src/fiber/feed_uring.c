@@ -184,15 +184,30 @@ ssize_t cleat__feed_take(struct cleat__sched *s, struct cleat__watch *w,
 	return -EAGAIN;
 }
 
+/* The stream has lost bytes, or the word of its reset: only an error must come
+ * of it now, no end.
+ */
+static void break_off(const struct cleat__watch *w)
+{
+	static const struct sockaddr nowhere = { .sa_family = AF_UNSPEC };
+
+	(void)sys_connect(w->fd, &nowhere, sizeof(nowhere)); /* or it is over */
+}
+
 void cleat__feed_end(struct cleat__uring *u, struct cleat__watch *w)
 {
+	int err = 0;
+
 	while (w->n_pieces > 0) {
 		unsigned id = pop(u, w);
 		const struct cleat__piece *p = &u->pieces[id];
 
-		if (u->keep(w, memory_of(u, id) + p->at, p->len) < 0)
-			(void)sys_shutdown(w->fd, SHUT_RDWR); /* lost some */
+		if (err == 0)
+			err = u->keep(w, memory_of(u, id) + p->at, p->len);
 		give_back(u, id);
 	}
+	if (err < 0 || w->broken)
+		break_off(w);
+	w->broken = 0;
 	cleat__set_ready(w, CLEAT__IN);
 }
