@@ -601,6 +601,8 @@ static void come_and_go(struct cleat_listener *l, unsigned n)
 		expect_nothing(p.b);
 		if (i % 3)
 			expect_nothing(p.a);
+		if (i % 100 == 0)
+			converse(&p, 20); /* so it is fed */
 		end(&p, i);
 	}
 }
