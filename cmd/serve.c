@@ -89,8 +89,8 @@ static const struct opt options[] = {
 	{ 0, "workers", opt_count, offsetof(struct serve, workers), "N",
 	  "threads that fibers run on (default: one per core)" },
 	{ 0, "backend", parse_backend, offsetof(struct serve, backend), "NAME",
-	  "how to wait: epoll, uring (io_uring), or auto (default:\n"
-	  "what is better, and allowed)" },
+	  "how to wait: epoll, uring (io_uring), or auto, what is\n"
+	  "better and allowed (default)" },
 	{ 0, "max-conns", opt_count, offsetof(struct serve, max_conns), "N",
 	  "connections at once (default: what ulimit -n leaves);\n"
 	  "not with --mode one" },
