@@ -172,6 +172,10 @@ int link_broke(struct link *k, ssize_t err);
 void link_done(struct link *k, unsigned n, cleat_time now);
 cleat_time link_due(const struct link *k, uint64_t n);
 
+/* link_still_sends - whether a stream of two ways that have nothing to do with
+ * each other has not sent all yet. */
+bool link_still_sends(const struct link *k);
+
 /* link_may_ask - how many of N more messages may be sent NOW. */
 uint64_t link_may_ask(const struct link *k, uint64_t n, cleat_time now);
 

@@ -41,6 +41,12 @@ int link_broke(struct link *k, ssize_t err)
 	return -1;
 }
 
+bool link_still_sends(const struct link *k)
+{
+	return k->plan->o->stream == CLEAT_BOTH && !k->plan->is_paired &&
+	       !k->is_asked;
+}
+
 cleat_time link_due(const struct link *k, uint64_t n)
 {
 	const struct bench *o = k->plan->o;

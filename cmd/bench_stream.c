@@ -75,6 +75,8 @@ static int ended(struct link *k, ssize_t n)
 {
 	if (n < 0)
 		return link_broke(k, n);
+	if (k->is_over)
+		return -1;
 	if (!k->is_asked || k->answered < k->asked || k->part > 0)
 		link_fail(k, "ended by the peer, %s an answer",
 			  k->part > 0 ? "in the middle of" : "before");
@@ -215,18 +217,21 @@ static void pour_out(struct link *k)
 		k->worker->last = cleat_now();
 }
 
+/* Receive until it is over; and then until all is sent, for a service whose
+ * answers nobody reads might read nothing. */
 static void soak(void *arg)
 {
 	struct link *k = arg;
-	cleat_time now = cleat_now();
 
-	while (now < k->plan->end && k->answered < k->quota) {
+	while (!k->is_over || link_still_sends(k)) {
 		const int64_t done = hear(k);
+		const cleat_time now = cleat_now();
 
 		if (done < 0)
 			break;
-		now = cleat_now();
-		link_done(k, (unsigned)done, now);
+		if (!k->is_over)
+			link_done(k, (unsigned)done, now);
+		k->is_over |= now >= k->plan->end || k->answered >= k->quota;
 	}
 	k->is_over = true;
 }
@@ -277,6 +282,8 @@ static void stream_both(struct link *k)
 	k->is_asked = true;
 	if (k->plan->is_paired && !k->has_failed)
 		(void)cleat_shutdown(k->conn, CLEAT_WRITE);
+	if (!k->plan->is_paired && k->is_over)
+		(void)cleat_shutdown(k->conn, CLEAT_READ);
 }
 
 void bench_stream(void *arg)

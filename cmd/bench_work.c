@@ -101,13 +101,16 @@ static uint64_t moved(const struct link *k)
 {
 	const struct cleat_counts n = cleat_conn_counts(k->conn);
 
-	return k->plan->o->stream == CLEAT_WRITE ? n.sent : n.received;
+	return k->plan->o->stream == CLEAT_WRITE || k->is_over ? n.sent
+							       : n.received;
 }
 
 static bool is_waiting(const struct link *k)
 {
-	if (!k->conn || k->has_failed || k->is_over)
+	if (!k->conn || k->has_failed)
 		return false;
+	if (k->is_over)
+		return link_still_sends(k);
 	return k->plan->o->stream || k->answered < k->asked;
 }
 

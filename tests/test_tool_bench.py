@@ -245,6 +245,31 @@ class Streams(Case):
             r = bench("--stream", "both", "-t", "200ms", address)
         self.assert_complains(r, "answer 1 is wrong at byte 1")
 
+    def test_both_and_nothing_is_read(self):
+        def flood(sock):
+            with contextlib.suppress(OSError):
+                while True:
+                    sock.sendall(bytes(65536))
+        with Peer(flood) as p:
+            r = bench("--stream", "both", "--answer-size", "1k", "-t", "50ms",
+                      "-w", "300ms", peer_address(p))
+        self.assert_complains(r, "timed out")
+
+    def test_both_until_all_is_sent(self):
+        got = []
+
+        def unread_is_unsent(sock):
+            """Reads only once what it sends is read: it waits for both."""
+            while data := sock.recv(65536):
+                got.append(len(data))
+                sock.sendall(bytes(10 * len(data)))
+        with Peer(unread_is_unsent) as p:
+            o = self.json("--stream", "both", "--answer-size", "1k", "-n", 200,
+                          "-s", "100k", peer_address(p))
+        self.assertGreaterEqual(o["messages"], 200)
+        # Of 20 MB; what is under way at the end is lost.
+        self.assertGreater(sum(got), 10_000_000)
+
     def test_an_end_is_noticed(self):
         self.assert_error(lambda s: None, "ended by the peer",
                           "--stream", "recv")
