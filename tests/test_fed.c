@@ -83,6 +83,22 @@ static void nothing_comes(void)
 	pair_close(&p);
 }
 
+/* Nor does the time start afresh once it is fed no more. */
+static void it_is_idle(void)
+{
+	const int64_t idle = 400 * CLEAT_MSEC;
+	cleat_time begun;
+	const void *data;
+	struct pair p;
+
+	fed_open(&p);
+	cleat_conn_limit(p.b, idle, CLEAT_FOREVER);
+	begun = cleat_now();
+	assert_int_equal(cleat_view(p.b, &data, CLEAT_FOREVER), -ETIMEDOUT);
+	assert_in_range(cleat_now() - begun, idle, 2 * idle - 1);
+	pair_close(&p);
+}
+
 static void it_ends(void)
 {
 	const void *data;
@@ -461,6 +477,7 @@ int main(void)
 		FIBER(viewed),
 		THREAD(read_on),
 		FIBER(cancelled),
+		FIBER(it_is_idle),
 		BOTH(closed),
 		BOTH(closed_unread),
 	};

@@ -340,10 +340,10 @@ static ssize_t take_over(struct cleat_conn *c, const void **data, void *buf,
 }
 
 /* What was received ahead, as backend.take has it; or -EAGAIN: C is not fed any
- * more.
+ * more, and what is left of *UNTIL is for a receive.
  */
 static ssize_t take_until(struct cleat_conn *c, const void **data, void *buf,
-			  size_t max, cleat_time until)
+			  size_t max, cleat_time *until)
 {
 	struct cleat__sched *s = cleat__self;
 
@@ -360,11 +360,14 @@ static ssize_t take_until(struct cleat_conn *c, const void **data, void *buf,
 		if (n != -EAGAIN)
 			return n;
 		if (cleat__is_fed(&c->io))
-			err = cleat__conn_wait(c, CLEAT__IN, until);
-		if (err == -ETIMEDOUT) /* there may be something all the same */
+			err = cleat__conn_wait(c, CLEAT__IN, *until);
+		if (err == -ETIMEDOUT) {
+			/* There may be something all the same. */
 			s->backend->starve(s, &c->io);
-		else if (err < 0)
+			*until = 0;
+		} else if (err < 0) {
 			return err;
+		}
 	}
 	return -EAGAIN;
 }
@@ -375,7 +378,7 @@ ssize_t cleat__conn_recv(struct cleat_conn *c, void *buf, size_t len,
 	ssize_t n = -EAGAIN;
 
 	if (cleat__is_fed(&c->io))
-		n = take_until(c, NULL, buf, len, until);
+		n = take_until(c, NULL, buf, len, &until);
 	return n == -EAGAIN ? recv_until(c, buf, len, until) : n;
 }
 
@@ -426,7 +429,7 @@ ssize_t cleat_view(struct cleat_conn *c, const void **data, cleat_time until)
 		return view_stash(c, data);
 	if (n == 0)
 		n = cleat__is_fed(&c->io)
-			    ? take_until(c, &found, NULL, 0, until)
+			    ? take_until(c, &found, NULL, 0, &until)
 			    : -EAGAIN;
 	if (n == -EAGAIN)
 		n = view_received(c, &found, until);
