@@ -186,6 +186,14 @@ class Answers(Case):
             answer("-u", "--from", f"127.0.0.2:{peer_port}",
                    f"127.0.0.1:{port}", status=1)["answer"], "refused")
 
+    def test_peers_have_the_ports_it_might_ask_from(self):
+        shared = [socket.SO_REUSEADDR]
+        server, port = self.udp("127.0.0.1", options=shared)
+        for i in range(100):
+            s, _ = self.udp("127.0.0.1", port, options=shared)
+            s.connect(("127.0.0.1", 32768 + i * 7919 % 28232))
+        self.assert_receives(answer(f"udp://127.0.0.1:{port}"), server)
+
     def test_nobody(self):
         _, port = self.bound("127.0.0.1", listen=False)
         r = who(f"127.0.0.1:{port}")

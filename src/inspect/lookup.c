@@ -161,16 +161,20 @@ static int try_ports(struct answer *a, struct cleat__diag *d,
 	unsigned tries = TRIES_PER_MEMBER;
 	struct cleat_socket s;
 
-	for (unsigned i = 0; i < tries && got < members; i++) {
-		const unsigned port = FIRST_PORT + i * STRIDE % N_PORTS;
+	/* From port 0 to begin with, which no peer has, though they may have
+	 * all others. */
+	for (unsigned i = 0; i < N_PORTS && tries > 0 && got < members; i++) {
+		const unsigned port =
+			i > 0 ? FIRST_PORT + i * STRIDE % N_PORTS : 0;
 		int err;
 
 		set_port(&p.from, port);
 		err = cleat__diag_one(d, &s, &p);
 		if (err < 0)
 			return err == -ENOENT ? 0 : err;
-		if (cleat_sockaddr_port(&s.peer) == port)
+		if (port > 0 && cleat_sockaddr_port(&s.peer) == port)
 			continue;
+		tries--;
 		if (got == 0) {
 			members = count_alike(a, &s);
 			if (members > N_PORTS / TRIES_PER_MEMBER)
@@ -183,12 +187,12 @@ static int try_ports(struct answer *a, struct cleat__diag *d,
 	return 0;
 }
 
+/* From any free port, which 0 stands for: nobody is connected from there. */
 static bool has_hearer(struct cleat__diag *d, struct cleat_probe p)
 {
 	struct cleat_socket s;
 
-	if (cleat_sockaddr_port(&p.from) == 0)
-		set_port(&p.from, FIRST_PORT);
+	set_port(&p.from, 0);
 	return cleat__diag_one(d, &s, &p) == 0;
 }
 

@@ -143,7 +143,8 @@ static struct cleat__hit *hit_add(struct cleat__hits *h)
 }
 
 /* Whether descriptor FD may be of a socket that is wanted: 1, 0, or -EBADF:
- * there is no such one.  A socket has one open file, however many descriptors,
+ * there is no such one.  A socket has one open file, however many descriptors
+ * (but for what O_PATH makes of /proc/self/fd, which does not keep it open),
  * and to compare files takes half the time that reading a link does; but as
  * often as there are sockets to compare with.
  */
