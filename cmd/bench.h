@@ -120,6 +120,7 @@ struct worker {
 	_Atomic uint64_t messages; /* others look at it */
 	uint64_t lost, errors, unsent, sent, received;
 	cleat_time last; /* when the last message was done */
+	cleat_time over; /* when it had nothing more to do */
 	int64_t cpu_ns;
 	char why[BENCH_WHY_MAX]; /* of the first error */
 };

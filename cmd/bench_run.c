@@ -6,6 +6,7 @@
  * connected, shows how far they are, and looks out for Ctrl-C.  That one is the
  * program's own: system calls cost more where there is a second thread. */
 #include <errno.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -180,27 +181,69 @@ static void merge(struct result *r, const struct worker *w)
 	r->unsent += w->unsent;
 	r->sent += w->sent;
 	r->received += w->received;
-	r->cpu_s += (double)w->cpu_ns / 1e9;
+}
+
+/* Whether --count is reached before --time is over. */
+static bool is_counted(const struct plan *plan)
+{
+	const struct bench *o = plan->o;
+	const double seconds = (double)(plan->end - plan->start) / 1e9;
+
+	return o->count > 0 && (plan->end == CLEAT_FOREVER || o->rate == 0 ||
+				seconds * o->rate >= o->count);
+}
+
+/* When the time ends that all rates are of, where the last message was done at
+ * LAST and the last thread at OVER.  A service that fell silent was asked until
+ * the end all the same. */
+static cleat_time end_of(const struct plan *plan, const struct result *r,
+			 cleat_time last, cleat_time over)
+{
+	const bool is_cut = r->signal > 0 || r->messages == 0 ||
+			    r->errors == plan->o->connections;
+	cleat_time end = plan->end;
+
+	if (over < end && is_cut)
+		end = over;
+	else if (over < end && is_counted(plan))
+		end = last;
+	return last > end ? last : end;
+}
+
+/* Of what came after that, tidying up, the CPU time is not told. */
+static void share_cpu(const struct run *run, int64_t span)
+{
+	struct result *r = run->result;
+
+	for (unsigned i = 0; i < run->n; i++) {
+		const int64_t cpu = run->workers[i].cpu_ns;
+		const int64_t ns = cpu < span ? cpu : span;
+
+		r->cpu_s += (double)ns / 1e9;
+		if (span > 0)
+			r->busiest =
+				fmax(r->busiest, (double)ns / (double)span);
+	}
 }
 
 static void conclude(const struct run *run)
 {
 	const cleat_time start = run->plan->start;
 	struct result *r = run->result;
-	cleat_time last = start;
-	int64_t cpu = 0;
+	cleat_time last = start, over = start;
+	int64_t span;
 
 	for (unsigned i = 0; i < run->n; i++) {
 		const struct worker *w = &run->workers[i];
 
 		merge(r, w);
 		last = w->last > last ? w->last : last;
-		cpu = w->cpu_ns > cpu ? w->cpu_ns : cpu;
+		over = w->over > over ? w->over : over;
 	}
+	span = end_of(run->plan, r, last, over) - start;
 	r->threads = run->n;
-	r->seconds = (double)(last - start) / 1e9;
-	if (last > start)
-		r->busiest = (double)cpu / 1e9 / r->seconds;
+	r->seconds = (double)span / 1e9;
+	share_cpu(run, span);
 }
 
 static int open_run(struct run *run)

@@ -219,6 +219,7 @@ static void talk(struct worker *w)
 		 : w->plan->is_dgram ? bench_dgram
 				     : bench_stream);
 	w->cpu_ns = bench_clock(CLOCK_THREAD_CPUTIME_ID) - before;
+	w->over = cleat_now();
 }
 
 /* The first fiber of a thread. */

@@ -116,6 +116,12 @@ class Modes(Case):
         self.assertGreaterEqual(o["seconds"], 0.29)
         self.assertGreater(o["messages"], 0)
 
+    def test_no_thread_takes_more_than_a_core(self):
+        with served("echo") as address:
+            for _ in range(5):
+                o = self.json("-n", 1, "-c", 500, address)
+                self.assertLessEqual(o["cpu_share"], 1)
+
     def test_many_connections_and_threads(self):
         with served("echo") as address:
             o = self.json("-n", 2999, "-c", 300, "--threads", 3, address)
@@ -483,6 +489,14 @@ class Datagrams(Case):
         self.assert_complains(r, "no answer came")
         self.assertRegex(r.stdout, r"messages +0, .* lost \(100\.00%\)")
 
+    def test_who_falls_silent_was_asked_all_the_time(self):
+        turn = itertools.count()
+        with Peer(lambda data: data if next(turn) < 20 else None,
+                  udp=True) as p:
+            o = self.json("-t", "500ms", "-w", "50ms", "-u", peer_address(p))
+        self.assertEqual(o["messages"], 20)
+        self.assertGreaterEqual(o["seconds"], 0.5)
+
     def speak(self, talk, *args):
         """The bench with a peer that is TALK(socket), on a thread."""
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
@@ -557,6 +571,13 @@ class Rate(Case):
         self.assertEqual((o["mode"], o["messages"], o["unsent"]),
                          ("rate", 200, 0))
         self.assertGreaterEqual(o["seconds"], 0.49)
+
+    def test_a_second_is_one_although_it_has_one_message(self):
+        with served("echo") as address:
+            o = self.json("--rate", 2, "-t", "1s", address)
+            self.assertEqual((o["messages"], o["seconds"]), (2, 1))
+            o = self.json("--rate", 20, "-n", 3, "-t", "5s", address)
+            self.assertLess(o["seconds"], 4)
 
     def test_no_omission_is_coordinated(self):
         """Who waits behind one slow answer has waited as well."""
