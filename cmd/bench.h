@@ -99,6 +99,7 @@ struct link {
 	cleat_time one_asked_at; /* that ring, where DEPTH is 1 */
 	bool is_asked; /* no more will be sent */
 	bool has_failed, is_over;
+	bool is_finishing; /* what was sent is on its way */
 	unsigned number;
 	struct cleat_chan *credit; /* how many more to ask; or NULL */
 	struct cleat_dgram *dgram;

@@ -210,7 +210,9 @@ static void pour_out(struct link *k)
 	k->is_over = true;
 	if (k->has_failed)
 		return;
-	err = cleat_finish(k->conn, cleat_in(k->plan->o->timeout));
+	k->is_finishing = true;
+	err = cleat_finish(k->conn, CLEAT_FOREVER);
+	k->is_finishing = false;
 	if (err < 0)
 		(void)link_broke(k, err);
 	else

@@ -5,8 +5,11 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
+
+#include <linux/sockios.h>
 
 #include <cleat/error.h>
 
@@ -96,13 +99,17 @@ static void connect_link(void *arg)
 		(void)link_broke(k, err);
 }
 
-/* What has come or, where nothing is to come, gone. */
+/* What has come or, where nothing is to come, has arrived: what waits here to
+ * be sent has not. */
 static uint64_t moved(const struct link *k)
 {
 	const struct cleat_counts n = cleat_conn_counts(k->conn);
+	int waiting = 0;
 
-	return k->plan->o->stream == CLEAT_WRITE || k->is_over ? n.sent
-							       : n.received;
+	if (k->plan->o->stream != CLEAT_WRITE && !k->is_over)
+		return n.received;
+	(void)ioctl(cleat_conn_fd(k->conn), SIOCOUTQ, &waiting); /* or 0 */
+	return n.sent - (uint64_t)waiting;
 }
 
 static bool is_waiting(const struct link *k)
@@ -110,7 +117,7 @@ static bool is_waiting(const struct link *k)
 	if (!k->conn || k->has_failed)
 		return false;
 	if (k->is_over)
-		return link_still_sends(k);
+		return link_still_sends(k) || k->is_finishing;
 	return k->plan->o->stream || k->answered < k->asked;
 }
 

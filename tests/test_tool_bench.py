@@ -216,6 +216,17 @@ class Streams(Case):
         self.assertEqual(set(o["latency_us"].values()), {None})
         self.assertAlmostEqual(o["bytes_per_s"] * o["seconds"], 500000, 0)
 
+    def test_send_to_one_who_is_slow(self):
+        """All is written at once, and then takes thrice the timeout."""
+        def slow(sock):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)
+            while sock.recv(32768):
+                time.sleep(0.05)
+        with Peer(slow) as p:
+            o = self.json("--stream", "send", "-n", 1, "-s", "1M", "-w",
+                          "500ms", peer_address(p))
+        self.assertGreater(o["seconds"], 0.5)
+
     def test_send_for_a_time(self):
         with served("discard") as address:
             o = self.json("--stream", "send", "-t", "200ms", "-c", 2, address)
@@ -479,7 +490,7 @@ class Datagrams(Case):
         turn = itertools.count()
         with Peer(lambda data: None if next(turn) % 5 == 4 else data,
                   udp=True) as p:
-            o = self.json("-n", 20, "-w", "50ms", "-u", peer_address(p))
+            o = self.json("-n", 20, "-w", "200ms", "-u", peer_address(p))
         self.assertEqual((o["messages"], o["lost"]), (16, 4))
 
     def test_all_lost(self):
