@@ -118,16 +118,24 @@ static struct slot *find(struct talk *t, size_t len)
 	return NULL;
 }
 
+/* Whether it answers what is not waiting any more, however long ago that was
+ * sent: the slots do not know, but the pattern does, from the last message back
+ * to the first that had the same place in it. */
 static bool is_old(const struct talk *t, size_t len)
 {
-	const uint64_t sent = t->k->asked;
-	const uint64_t n = sent <= t->mask ? sent : t->mask + 1;
+	const struct plan *plan = t->k->plan;
+	const size_t period = plan->request.period;
+	const size_t step = period - plan->request.message % period;
+	struct slot s = { .at = t->k->out };
 
-	for (uint64_t i = 0; i < n; i++) {
-		const struct slot *s = &t->slots[i];
-
-		if (!s->is_waiting && is_answer(t, s, len))
+	if (t->waiting == t->k->asked)
+		return false;
+	for (uint64_t i = 0; i < t->k->asked && i < period; i++) {
+		s.at = (s.at + step) % period;
+		if (is_answer(t, &s, len))
 			return true;
+		if (!plan->is_echo || s.at == t->k->out)
+			return false; /* all are the same, or were tried */
 	}
 	return false;
 }

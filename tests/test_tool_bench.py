@@ -540,6 +540,20 @@ class Datagrams(Case):
         r, o = self.speak(talk, "-n", 2, "-w", "200ms")
         self.assertEqual((o["messages"], o["lost"], o["errors"]), (1, 1, 0), r)
 
+    def test_very_late(self):
+        """Also when a thousand others were answered in between."""
+        def talk(s):
+            first = s.recvfrom(2048)
+            for n in range(1, 1000):
+                data, whom = s.recvfrom(2048)
+                if n in (300, 998):
+                    s.sendto(*first)
+                s.sendto(data, whom)
+        for size in 64, 65, 1400:
+            r, o = self.speak(talk, "-n", 1000, "-w", "500ms", "-s", size)
+            self.assertEqual((o["messages"], o["lost"], o["errors"]),
+                             (999, 1, 0), r)
+
     def test_wrong(self):
         for change in (lambda data: data[:-1], lambda data: data + b"x",
                        lambda data: b"?" + data[1:], lambda data: b"",
