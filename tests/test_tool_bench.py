@@ -181,7 +181,8 @@ class Modes(Case):
             self.assert_complains(bench("-4", port), "connection refused")
 
     def test_each_message_is_another(self):
-        for size, n, conns in (64, 180, 2), (251, 100, 1), (16064, 100, 1):
+        for size, n, conns in ((64, 180, 2), (64, 251, 1), (64, 251, 251),
+                               (251, 300, 1), (16064, 257, 1)):
             seen = []
 
             def answer(n, data):
