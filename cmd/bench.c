@@ -234,6 +234,12 @@ static void free_patterns(struct plan *plan)
 	pattern_done(&plan->answer);
 }
 
+/* Of a stream bytes are enough, though they fill no message. */
+static bool has_come(const struct plan *plan, const struct result *r)
+{
+	return r->messages > 0 || (plan->o->stream && r->received > 0);
+}
+
 /* What makes the figures another's than the service's. */
 static void warn(const struct plan *plan, const struct result *r)
 {
@@ -242,8 +248,9 @@ static void warn(const struct plan *plan, const struct result *r)
 			 (unsigned long long)r->errors,
 			 r->errors == 1 ? "" : "s",
 			 r->errors == 1 ? "" : "; the first", r->why);
-	else if (r->messages == 0)
-		complain("bench", "no answer came");
+	else if (!has_come(plan, r))
+		complain("bench",
+			 plan->o->stream ? "nothing came" : "no answer came");
 	if (r->unsent > 0)
 		complain("bench",
 			 "%llu messages were due and not sent: --rate %u was "
@@ -276,7 +283,7 @@ static int tell(const struct plan *plan, const struct result *r, json_t *then)
 	warn(plan, r);
 	if (o->hdr && bench_hdr(&r->latency, o->hdr) < 0)
 		status = STATUS_FAILED;
-	if (r->errors > 0 || r->messages == 0)
+	if (r->errors > 0 || !has_come(plan, r))
 		status = STATUS_FAILED;
 	return status;
 }

@@ -249,6 +249,18 @@ class Streams(Case):
                       address)
         self.assert_complains(r, "answer 1 is wrong at byte 7030")
 
+    def test_recv_from_one_who_is_slow(self):
+        def drip(sock):
+            with contextlib.suppress(OSError):
+                while True:
+                    sock.sendall(b"drip")
+                    time.sleep(0.02)
+        with Peer(drip) as p:
+            o = self.json("--stream", "recv", "-t", "200ms", peer_address(p))
+        self.assertEqual(o["messages"], 0)
+        self.assertGreater(o["bytes_per_s"], 0)
+        self.assertIsNone(o["cpu_us_per_message"])
+
     def test_both(self):
         with served("echo") as address:
             o = self.json("--stream", "both", "-n", 200, "-c", 3, address)
