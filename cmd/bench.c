@@ -6,6 +6,7 @@
  * ended it early, 130 for Ctrl-C, having told what was measured.
  */
 #include <errno.h>
+#include <math.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -240,6 +241,39 @@ static bool has_come(const struct plan *plan, const struct result *r)
 	return r->messages > 0 || (plan->o->stream && r->received > 0);
 }
 
+static void warn_of_limit(const struct plan *plan, const struct result *r)
+{
+	const double there = fmax(0, bench_share(r, r->server_cpu_s));
+	char pid[32];
+
+	switch (bench_limit(r)) {
+	case LIMIT_NONE:
+		break;
+	case LIMIT_THREAD:
+		complain("bench",
+			 "a thread of this generator was busy %.0f%% of the "
+			 "time: it was the limit, rather than the service; try "
+			 "more --threads, or another machine",
+			 100 * r->busiest);
+		break;
+	case LIMIT_BOTH:
+		complain("bench",
+			 "a thread of this generator was busy %.0f%% of the "
+			 "time, and pid %u %.0f%%: either may have been the "
+			 "limit",
+			 100 * r->busiest, plan->o->pid, 100 * there);
+		break;
+	case LIMIT_CORES:
+		(void)snprintf(pid, sizeof(pid), " and pid %u", plan->o->pid);
+		complain("bench",
+			 "this generator%s took %.2f of %u core%s: there was "
+			 "no more to be had; try another machine",
+			 there > 0 ? pid : "", bench_share(r, r->cpu_s) + there,
+			 r->cores, r->cores == 1 ? "" : "s");
+		break;
+	}
+}
+
 /* What makes the figures another's than the service's. */
 static void warn(const struct plan *plan, const struct result *r)
 {
@@ -256,12 +290,7 @@ static void warn(const struct plan *plan, const struct result *r)
 			 "%llu messages were due and not sent: --rate %u was "
 			 "too high",
 			 (unsigned long long)r->unsent, plan->o->rate);
-	if (bench_is_limit(r))
-		complain("bench",
-			 "a thread of this generator was busy %.0f%% of the "
-			 "time: it was the limit, rather than the service; try "
-			 "more --threads, or another machine",
-			 100 * r->busiest);
+	warn_of_limit(plan, r);
 	if (plan->o->pid > 0 && r->server_cpu_s < 0)
 		complain("bench", "--pid %u: no such process", plan->o->pid);
 }

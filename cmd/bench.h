@@ -134,6 +134,7 @@ struct result {
 	double seconds;
 	double cpu_s, server_cpu_s; /* the latter below 0: not known */
 	double busiest; /* of the threads: its share of a core */
+	unsigned cores; /* that this program or the server may use */
 	int signal; /* that ended it early; or 0 */
 	char why[BENCH_WHY_MAX];
 };
@@ -251,8 +252,17 @@ void bench_put(char to[BENCH_NUMBER_MAX], double value,
 	       const char *const units[], double step);
 void bench_put_time(char to[BENCH_NUMBER_MAX], double us);
 
-/* bench_is_limit - whether a thread of ours had no time left. */
-bool bench_is_limit(const struct result *r);
+/* What kept the generator from asking for more, if anything did. */
+enum limit {
+	LIMIT_NONE,
+	LIMIT_THREAD, /* one of ours had no time left */
+	LIMIT_BOTH, /* the server's process was as busy */
+	LIMIT_CORES, /* ours, or ours and the server's, had no core left */
+};
+enum limit bench_limit(const struct result *r);
+
+/* bench_share - of a core, what SECONDS of CPU time are. */
+double bench_share(const struct result *r, double seconds);
 
 /* bench_plot - print how the latencies are spread. */
 void bench_plot(const struct histogram *h);

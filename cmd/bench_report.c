@@ -7,6 +7,8 @@
 #include "bench.h"
 #include "out.h"
 
+#define FULL 0.95 /* of a core: interrupts take the rest */
+
 const struct figure_name figure_names[FIGURES] = {
 	[FIGURE_MESSAGES] = { NULL, "messages_per_s" },
 	[FIGURE_BYTES] = { NULL, "bytes_per_s" },
@@ -52,9 +54,21 @@ void bench_figures(double v[FIGURES], const struct plan *plan,
 	v[FIGURE_SERVER_CPU] = per(r->server_cpu_s * 1e6, n);
 }
 
-bool bench_is_limit(const struct result *r)
+double bench_share(const struct result *r, double seconds)
 {
-	return r->busiest >= 0.95;
+	return per(seconds, r->seconds);
+}
+
+enum limit bench_limit(const struct result *r)
+{
+	const double here = bench_share(r, r->cpu_s);
+	const double there = fmax(0, bench_share(r, r->server_cpu_s));
+
+	if (r->cores > 0 && here + there >= FULL * r->cores)
+		return LIMIT_CORES;
+	if (r->busiest < FULL)
+		return LIMIT_NONE;
+	return there >= FULL ? LIMIT_BOTH : LIMIT_THREAD;
 }
 
 static const char *mode(const struct bench *o)
@@ -126,7 +140,7 @@ json_t *bench_json(const struct plan *plan, const struct result *r)
 	json_decref(parts);
 	(void)json_object_set_new(o, "cpu_share", json_real(r->busiest));
 	(void)json_object_set_new(o, "generator_limited",
-				  json_boolean(bench_is_limit(r)));
+				  json_boolean(bench_limit(r)));
 	return o;
 }
 
@@ -231,11 +245,11 @@ static void print_cpu(const struct plan *plan, const struct result *r,
 		return;
 	bench_put_time(text, v[FIGURE_CPU]);
 	(void)printf("  %-11s %s each here, %.0f%% of a core", "CPU", text,
-		     100 * per(r->cpu_s, r->seconds));
+		     100 * bench_share(r, r->cpu_s));
 	if (!isnan(v[FIGURE_SERVER_CPU])) {
 		bench_put_time(text, v[FIGURE_SERVER_CPU]);
 		(void)printf("; %s each of pid %u, %.0f%%", text, plan->o->pid,
-			     100 * per(r->server_cpu_s, r->seconds));
+			     100 * bench_share(r, r->server_cpu_s));
 	}
 	(void)putchar('\n');
 }

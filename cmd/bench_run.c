@@ -7,6 +7,7 @@
  * program's own: system calls cost more where there is a second thread. */
 #include <errno.h>
 #include <math.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -96,6 +97,19 @@ static int64_t server_time(const struct bench *o)
 	return bench_clock(clock);
 }
 
+/* Those of this program, and of the server's process; 0: not known. */
+static unsigned cores(const struct bench *o)
+{
+	cpu_set_t all, server;
+
+	if (sched_getaffinity(0, sizeof(all), &all) < 0)
+		return 0;
+	if (o->pid > 0 &&
+	    sched_getaffinity((pid_t)o->pid, sizeof(server), &server) == 0)
+		CPU_OR(&all, &all, &server);
+	return (unsigned)CPU_COUNT(&all);
+}
+
 /* All are connected. */
 static void measure(struct run *run)
 {
@@ -106,6 +120,7 @@ static void measure(struct run *run)
 	int64_t after;
 
 	run->is_measured = true;
+	run->result->cores = cores(o);
 	plan->start = cleat_now();
 	plan->end = CLEAT_FOREVER;
 	if (o->time > 0 && o->time < CLEAT_FOREVER - plan->start)

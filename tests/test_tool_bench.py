@@ -742,6 +742,25 @@ class Told(Case):
                   for line in lines[4:]]
         self.assertAlmostEqual(sum(shares), 100, 1)
 
+    def test_a_core_that_is_full(self):
+        """The generator shares it with the server, and neither has it all."""
+        allowed = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {min(allowed)})
+        try:
+            with Program(tool(), "serve", "echo", "127.0.0.1:0") as p:
+                r = bench("--json", "-t", "300ms", "-c", 20, "--pid", p.pid,
+                          p.addresses()[0])
+        finally:
+            os.sched_setaffinity(0, allowed)
+        o = json.loads(r.stdout)
+        taken = o["messages_per_s"] / 1e6 * (
+            o["cpu_us_per_message"] + o["server_cpu_us_per_message"])
+        if abs(taken - 0.95) > 0.001:  # others may have taken some of it
+            self.assertEqual(o["generator_limited"], taken > 0.95)
+        if o["generator_limited"]:
+            self.assert_complains(r, rf"this generator and pid {p.pid} took [\d.]+ of 1 core:",
+                                  status=0)
+
     def test_server_cpu(self):
         with Program(tool(), "serve", "echo", "127.0.0.1:0") as p:
             o = self.json("-n", 2000, "--pid", p.pid, p.addresses()[0])
