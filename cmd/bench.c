@@ -147,6 +147,8 @@ static const char *contradiction(const struct bench *o, bool is_dgram)
 		return "--reset: is for --connects";
 	if (o->stream && o->depth > 0)
 		return "--stream and --depth: write one of them";
+	if (o->stream && o->hdr)
+		return "--stream and --hdr: a stream has no latencies";
 	if (o->stream && is_dgram && o->stream != CLEAT_WRITE)
 		return "--stream: datagrams can only be sent";
 	if (o->stream == CLEAT_WRITE && (o->answer || o->answer_size > 0))
@@ -292,25 +294,65 @@ static void warn(const struct plan *plan, const struct result *r)
 			 (unsigned long long)r->unsent, plan->o->rate);
 	warn_of_limit(plan, r);
 	if (plan->o->pid > 0 && r->server_cpu_s < 0)
-		complain("bench", "--pid %u: no such process", plan->o->pid);
+		complain("bench", "--pid %u: has ended", plan->o->pid);
+}
+
+/* What the report goes to and is compared with. */
+struct files {
+	FILE *hdr; /* or NULL */
+	json_t *then; /* or NULL */
+};
+
+/* Returns a status: what is wrong with them is better told before the run. */
+static int open_files(struct files *f, const struct plan *plan)
+{
+	const struct bench *o = plan->o;
+
+	if (plan->is_dgram && plan->request.message > DGRAM_MAX) {
+		complain("bench",
+			 "--request %s: a datagram has %d bytes at most",
+			 o->request, DGRAM_MAX);
+		return STATUS_MISUSED;
+	}
+	if (o->pid > 0 && bench_server_time(o) < 0) {
+		complain("bench", "--pid %u: no such process", o->pid);
+		return STATUS_FAILED;
+	}
+	if (o->compare && !(f->then = bench_compare_load(o->compare)))
+		return STATUS_FAILED;
+	if (o->hdr && !(f->hdr = bench_hdr_open(o->hdr)))
+		return STATUS_FAILED;
+	return STATUS_DONE;
+}
+
+static void close_files(struct files *f)
+{
+	json_decref(f->then);
+	if (f->hdr)
+		(void)fclose(f->hdr); /* flushed */
 }
 
 /* Returns a status. */
-static int tell(const struct plan *plan, const struct result *r, json_t *then)
+static int tell(const struct plan *plan, const struct result *r,
+		const struct files *f)
 {
 	const struct bench *o = plan->o;
 	int status = STATUS_DONE;
 
+	if (o->connects && r->messages == 0 && r->errors > 0) {
+		complain("bench", "%s", r->why);
+		return STATUS_FAILED;
+	}
 	if (o->json)
 		bench_json_print(bench_json(plan, r));
 	else
 		bench_report(plan, r);
-	if (then)
-		bench_compare(then, bench_json(plan, r));
+	if (f->then)
+		bench_compare(f->then, bench_json(plan, r));
 	if (out_flush("bench") != STATUS_DONE)
 		status = STATUS_FAILED;
 	warn(plan, r);
-	if (o->hdr && bench_hdr(&r->latency, o->hdr) < 0)
+	if (f->hdr && bench_hdr(&r->latency, f->hdr, o->hdr) < 0)
 		status = STATUS_FAILED;
 	if (r->errors > 0 || !has_come(plan, r))
 		status = STATUS_FAILED;
@@ -320,18 +362,18 @@ static int tell(const struct plan *plan, const struct result *r, json_t *then)
 /* Returns a status. */
 static int bench(struct plan *plan)
 {
-	const struct bench *o = plan->o;
 	struct result r = { .signal = 0 };
-	json_t *then = NULL;
+	struct files files = { NULL, NULL };
 	int status = STATUS_FAILED;
 
-	if (o->compare && !(then = bench_compare_load(o->compare)))
-		return STATUS_FAILED;
-	if (load_patterns(plan) == 0 && bench_run(plan, &r) == 0)
-		status = tell(plan, &r, then);
+	if (load_patterns(plan) == 0)
+		status = open_files(&files, plan);
+	if (status == STATUS_DONE)
+		status = bench_run(plan, &r) == 0 ? tell(plan, &r, &files)
+						  : STATUS_FAILED;
 	if (r.signal > 0)
 		status = STATUS_SIGNAL + r.signal;
-	json_decref(then);
+	close_files(&files);
 	histogram_done(&r.latency);
 	free_patterns(plan);
 	return status;

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <time.h>
 
 #include <jansson.h>
@@ -211,6 +212,10 @@ void bench_tell(struct run *run, enum news news);
 /* bench_clock - ns; -1 if there is no such clock. */
 int64_t bench_clock(clockid_t clock);
 
+/* bench_server_time - the CPU time of --pid, and of its threads; -1: there is
+ * none. */
+int64_t bench_server_time(const struct bench *o);
+
 /* bench_run - do it.  Returns 0; or -1 where nothing was measured, having
  * complained unless a signal ended it.  *R is filled in any case, and
  * the caller frees its latency. */
@@ -267,9 +272,12 @@ double bench_share(const struct result *r, double seconds);
 /* bench_plot - print how the latencies are spread. */
 void bench_plot(const struct histogram *h);
 
-/* bench_hdr - write the percentiles to the file at PATH.  Returns 0 or -1,
- * having complained. */
-int bench_hdr(const struct histogram *h, const char *path);
+/* bench_hdr_open - open the file at PATH, and leave in it what it has until
+ * there is something to write.  Returns NULL having complained.
+ * bench_hdr - write the percentiles to F.  Returns 0 or -1, having complained.
+ */
+FILE *bench_hdr_open(const char *path);
+int bench_hdr(const struct histogram *h, FILE *f, const char *path);
 
 /* bench_compare_load - the run in the file at PATH; or NULL, having complained.
  * bench_compare - print THEN beside NOW, which is let go of. */

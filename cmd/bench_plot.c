@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* How the latencies are spread: in bars, and as a file of percentiles. */
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include <cleat/error.h>
 
@@ -131,17 +133,24 @@ static void put_percentiles(FILE *f, const struct histogram *h)
 		      HISTOGRAM_SLOTS / HISTOGRAM_HALF, 2 * HISTOGRAM_HALF);
 }
 
-int bench_hdr(const struct histogram *h, const char *path)
+FILE *bench_hdr_open(const char *path)
 {
-	struct out o = { fopen(path, "we"), 0 };
-	int status;
+	const int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+	FILE *f = fd < 0 ? NULL : fdopen(fd, "w");
 
-	if (!o.f) {
+	if (!f)
 		complain("bench", "--hdr %s: %s", path, cleat_strerror(errno));
-		return -1;
-	}
-	put_percentiles(o.f, h);
-	status = out_end(&o, "bench", path);
-	(void)fclose(o.f); /* flushed */
-	return status == 0 ? 0 : -1;
+	if (!f && fd >= 0)
+		(void)close(fd);
+	return f;
+}
+
+int bench_hdr(const struct histogram *h, FILE *f, const char *path)
+{
+	struct out o = { f, 0 };
+
+	if (ftruncate(fileno(f), 0) < 0 && errno != EINVAL) /* a pipe: EINVAL */
+		o.error = -errno;
+	put_percentiles(f, h);
+	return out_end(&o, "bench", path) == 0 ? 0 : -1;
 }

@@ -197,6 +197,16 @@ static void print_head(const struct plan *plan, const struct result *r)
 		     r->threads == 1 ? "" : "s", r->seconds);
 }
 
+static void print_lost(const struct result *r)
+{
+	const double share =
+		per((double)r->lost, (double)(r->lost + r->messages));
+
+	(void)printf(", %llu lost", (unsigned long long)r->lost);
+	if (!isnan(share))
+		(void)printf(" (%.2f%%)", 100 * share);
+}
+
 static void print_rates(const struct plan *plan, const struct result *r,
 			const double v[FIGURES])
 {
@@ -214,10 +224,7 @@ static void print_rates(const struct plan *plan, const struct result *r,
 		(void)printf(", %s", text);
 	}
 	if (plan->is_dgram && !plan->o->stream)
-		(void)printf(", %llu lost (%.2f%%)",
-			     (unsigned long long)r->lost,
-			     100 * (double)r->lost /
-				     (double)(r->lost + r->messages));
+		print_lost(r);
 	(void)putchar('\n');
 }
 

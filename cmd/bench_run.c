@@ -87,8 +87,7 @@ static int wait_for(const struct run *run, enum news what)
 	return err;
 }
 
-/* The clock of the server's process, and of its threads; -1: there is none. */
-static int64_t server_time(const struct bench *o)
+int64_t bench_server_time(const struct bench *o)
 {
 	clockid_t clock;
 
@@ -115,7 +114,7 @@ static void measure(struct run *run)
 {
 	struct plan *plan = run->plan;
 	const struct bench *o = plan->o;
-	const int64_t before = server_time(o);
+	const int64_t before = bench_server_time(o);
 	const char go = 1;
 	int64_t after;
 
@@ -128,7 +127,7 @@ static void measure(struct run *run)
 	for (unsigned i = 0; i < run->n; i++)
 		(void)cleat_chan_send(run->start, &go, CLEAT_FOREVER);
 	(void)wait_for(run, NEWS_DONE); /* if a signal was faster, so be it */
-	after = server_time(o);
+	after = bench_server_time(o);
 	if (before >= 0 && after >= 0)
 		run->result->server_cpu_s = (double)(after - before) / 1e9;
 }

@@ -349,7 +349,8 @@ class Connects(Case):
     def test_refused(self):
         with held_port() as port:
             r = bench("--connects", "-n", 10, f"127.0.0.1:{port}")
-        self.assert_complains(r, "1 error: .*connection refused")
+        self.assert_complains(r, "connection refused")
+        self.assertEqual((r.stdout, r.stderr.count("\n")), ("", 1))
 
     def test_unix(self):
         with served("echo", f"unix:{self.dir}/s") as address:
@@ -581,6 +582,7 @@ class Datagrams(Case):
         with held_port() as port:
             r = bench("-u", "-n", 5, f"127.0.0.1:{port}")
         self.assert_complains(r, "connection refused")
+        self.assertRegex(r.stdout, "(?m), 0 lost$")
 
     def test_at_a_rate(self):
         with served("echo", "udp://127.0.0.1:0") as address:
@@ -715,9 +717,26 @@ class Ends(Case):
             self.assert_complains(
                 bench("-n", 5, "--hdr", "/dev/full", address),
                 "/dev/full: no space")
-            self.assert_complains(
-                bench("-n", 5, "--hdr", self.dir / "no" / "f", address),
-                "no such file")
+
+    def test_what_is_told_before_the_run(self):
+        gone = subprocess.Popen(["true"])
+        gone.wait()
+        with Peer(echo) as p:
+            for options, reason in [
+                    (["--hdr", self.dir / "no" / "f"], "no such file"),
+                    (["--pid", gone.pid], "no such process")]:
+                r = bench("-t", "1h", *options, peer_address(p))
+                self.assert_complains(r, reason)
+                self.assertEqual((r.stdout, r.stderr.count("\n")), ("", 1))
+
+    def test_hdr_keeps_what_it_has_until_there_is_more(self):
+        path = self.file("h", b"of before " * 10_000)
+        with held_port() as port:
+            bench("--hdr", path, f"127.0.0.1:{port}")
+        self.assertEqual(path.stat().st_size, 100_000)
+        with served("echo") as address:
+            bench("-n", 5, "--hdr", path, address)
+        self.assertNotIn("of before", path.read_text())
 
 
 class Told(Case):
@@ -767,10 +786,16 @@ class Told(Case):
             self.assertGreater(o["server_cpu_us_per_message"], 0)
             r = bench("-n", 100, "--pid", p.pid, p.addresses()[0])
             self.assertRegex(r.stdout, rf"each of pid {p.pid}, \d+%")
-            gone = subprocess.Popen(["true"])
-            gone.wait()
-            r = bench("-n", 5, "--pid", gone.pid, p.addresses()[0])
-        self.assert_complains(r, "no such process", status=0)
+
+    def test_server_that_ends(self):
+        with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as server:
+            def end(n, data):
+                server.stdin.close()
+                server.wait()
+                return data
+            with Peer(in_messages(end)) as p:
+                r = bench("-n", 1, "--pid", server.pid, peer_address(p))
+        self.assert_complains(r, rf"--pid {server.pid}: has ended", status=0)
 
     def test_hdr(self):
         path = self.dir / "h"
@@ -843,6 +868,11 @@ class Told(Case):
 
 
 class Misused(Case):
+    def test_a_file_that_no_datagram_holds(self):
+        r = bench("-u", "--request", self.file("f", bytes(65508)), "1")
+        self.assert_complains(r, "--request .*65507", status=2)
+        self.assertEqual((r.stdout, r.stderr.count("\n")), ("", 1))
+
     def test_options(self):
         for args, reason in [
                 ([], "no address"),
@@ -863,6 +893,7 @@ class Misused(Case):
                 (["--connects", "-u", "1"], "--connects"),
                 (["--reset", "1"], "--reset"),
                 (["--stream", "send", "-d", "2", "1"], "--depth"),
+                (["--stream", "send", "--hdr", "f", "1"], "--hdr"),
                 (["--stream", "both", "-u", "1"], "datagrams"),
                 (["--stream", "send", "--answer", "f", "1"], "no answer"),
                 (["--stream", "recv", "--request", "f", "1"], "no request"),
