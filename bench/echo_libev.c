@@ -2,16 +2,15 @@
 /* echo_libev: an ev_io for each connection, which reads until a write does not
  * go, and then writes.  libev leaves buffers to its user: one that all share
  * is the best there is. */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <ev.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "listen.h"
 
 struct client {
 	ev_io io;
@@ -111,26 +110,6 @@ static void on_accept(struct ev_loop *loop, ev_io *io, int events)
 		die("accept4");
 }
 
-static int listen_anywhere(void)
-{
-	struct sockaddr_in sa = {
-		.sin_family = AF_INET,
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-	};
-	socklen_t len = sizeof(sa);
-	int on = 1;
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-	/* Accepted sockets inherit TCP_NODELAY: one call does for all. */
-	if (fd < 0 || bind(fd, (struct sockaddr *)&sa, len) < 0 ||
-	    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) < 0 ||
-	    listen(fd, SOMAXCONN) < 0 ||
-	    getsockname(fd, (struct sockaddr *)&sa, &len) < 0)
-		die("listen");
-	fprintf(stderr, "listening on 127.0.0.1:%u\n", ntohs(sa.sin_port));
-	return fd;
-}
-
 int main(void)
 {
 	struct ev_loop *loop = ev_default_loop(EVBACKEND_EPOLL);
@@ -138,7 +117,8 @@ int main(void)
 
 	if (!loop)
 		die("ev_default_loop");
-	ev_io_init(&listener, on_accept, listen_anywhere(), EV_READ);
+	ev_io_init(&listener, on_accept, listen_anywhere(SOCK_NONBLOCK),
+		   EV_READ);
 	ev_io_start(loop, &listener);
 	ev_run(loop, 0);
 	return 0;

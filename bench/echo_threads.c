@@ -2,10 +2,7 @@
 /* echo_threads: a thread for each connection, which reads and writes and waits
  * in both.  The stacks are small, and what is not touched of one takes no
  * memory. */
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -13,6 +10,8 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "listen.h"
 
 enum {
 	STACK = 32768,
@@ -39,29 +38,9 @@ static void *echo(void *arg)
 	return NULL;
 }
 
-static int listen_anywhere(void)
-{
-	struct sockaddr_in sa = {
-		.sin_family = AF_INET,
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-	};
-	socklen_t len = sizeof(sa);
-	int on = 1;
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	/* Accepted sockets inherit TCP_NODELAY: one call does for all. */
-	if (fd < 0 || bind(fd, (struct sockaddr *)&sa, len) < 0 ||
-	    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) < 0 ||
-	    listen(fd, SOMAXCONN) < 0 ||
-	    getsockname(fd, (struct sockaddr *)&sa, &len) < 0)
-		die("listen");
-	fprintf(stderr, "listening on 127.0.0.1:%u\n", ntohs(sa.sin_port));
-	return fd;
-}
-
 int main(void)
 {
-	const int listener = listen_anywhere();
+	const int listener = listen_anywhere(0);
 	pthread_attr_t attr;
 	pthread_t thread;
 	int fd, err;

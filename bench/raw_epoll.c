@@ -7,11 +7,8 @@
  * One thread, edge-triggered epoll and one buffer that stays in the cache.
  * With "discard" it answers each connection, at its end, with the number of
  * bytes that came; with "http" each request without a body, always the same. */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +16,8 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "listen.h"
 
 enum {
 	MAX_FD = 65536,
@@ -170,30 +169,10 @@ static void accept_all(int listener)
 		die("accept4");
 }
 
-static int listen_anywhere(void)
-{
-	struct sockaddr_in sa = {
-		.sin_family = AF_INET,
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-	};
-	socklen_t len = sizeof(sa);
-	int on = 1;
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-	/* Accepted sockets inherit TCP_NODELAY: one call does for all. */
-	if (fd < 0 || bind(fd, (struct sockaddr *)&sa, len) < 0 ||
-	    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) < 0 ||
-	    listen(fd, SOMAXCONN) < 0 ||
-	    getsockname(fd, (struct sockaddr *)&sa, &len) < 0)
-		die("listen");
-	fprintf(stderr, "listening on 127.0.0.1:%u\n", ntohs(sa.sin_port));
-	return fd;
-}
-
 int main(int argc, char **argv)
 {
 	struct epoll_event ev[256];
-	int listener = listen_anywhere();
+	int listener = listen_anywhere(SOCK_NONBLOCK);
 
 	discard = argc > 1 && strcmp(argv[1], "discard") == 0;
 	http = argc > 1 && strcmp(argv[1], "http") == 0;

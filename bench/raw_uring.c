@@ -7,11 +7,8 @@
  * cheaper than a submission and its completion, and gives the buffer back at
  * once, so that few do, which stay in the cache.  A system call receives
  * whatever has come since the last. */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <liburing.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +16,8 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "listen.h"
 
 enum {
 	MAX_FD = 65536,
@@ -276,26 +275,6 @@ static void handle(const struct io_uring_cqe *cqe)
 	}
 }
 
-static int listen_anywhere(void)
-{
-	struct sockaddr_in sa = {
-		.sin_family = AF_INET,
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-	};
-	socklen_t len = sizeof(sa);
-	int on = 1;
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	/* Accepted sockets inherit TCP_NODELAY: one call does for all. */
-	if (fd < 0 || bind(fd, (struct sockaddr *)&sa, len) < 0 ||
-	    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) < 0 ||
-	    listen(fd, SOMAXCONN) < 0 ||
-	    getsockname(fd, (struct sockaddr *)&sa, &len) < 0)
-		die("listen", -errno);
-	fprintf(stderr, "listening on 127.0.0.1:%u\n", ntohs(sa.sin_port));
-	return fd;
-}
-
 static void open_ring(void)
 {
 	struct io_uring_params params = {
@@ -335,7 +314,7 @@ int main(void)
 {
 	open_ring();
 	open_buffers();
-	start_accept(listen_anywhere());
+	start_accept(listen_anywhere(0));
 	for (;;) {
 		struct io_uring_cqe *cqe;
 		unsigned head, n = 0;

@@ -3,11 +3,8 @@
  * for less than epoll does; receiving and sending are plain calls with one
  * buffer that stays in the cache.  Beside raw_epoll and raw_uring, what the
  * others are measured by. */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <liburing.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -15,6 +12,8 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "listen.h"
 
 enum {
 	MAX_FD = 65536,
@@ -183,26 +182,6 @@ static void on_client(int fd, const struct io_uring_cqe *cqe)
 	}
 }
 
-static int listen_anywhere(void)
-{
-	struct sockaddr_in sa = {
-		.sin_family = AF_INET,
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-	};
-	socklen_t len = sizeof(sa);
-	int on = 1;
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-	/* Accepted sockets inherit TCP_NODELAY: one call does for all. */
-	if (fd < 0 || bind(fd, (struct sockaddr *)&sa, len) < 0 ||
-	    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) < 0 ||
-	    listen(fd, SOMAXCONN) < 0 ||
-	    getsockname(fd, (struct sockaddr *)&sa, &len) < 0)
-		die("listen");
-	fprintf(stderr, "listening on 127.0.0.1:%u\n", ntohs(sa.sin_port));
-	return fd;
-}
-
 static void open_ring(void)
 {
 	struct io_uring_params params = {
@@ -219,7 +198,7 @@ static void open_ring(void)
 
 int main(void)
 {
-	const int listener = listen_anywhere();
+	const int listener = listen_anywhere(SOCK_NONBLOCK);
 
 	open_ring();
 	watch(listener, POLLIN);
