@@ -33,19 +33,15 @@ static int send_dgram(struct cleat_dgram *d, const void *data, size_t len,
 	return cleat_sendto(d, data, len, to, 0);
 }
 
-/* echo, where nothing was asked for besides: no buffer, no formatting, so that
- * an idle connection holds one page of stack and nothing else. */
+/* echo, where nothing was asked for besides: no buffer, no formatting. */
 
-static void echo_stream(struct cleat_conn *c, void *arg)
+static bool echo_some(struct cleat_conn *c, void *arg)
 {
 	const void *data;
-	ssize_t n;
+	ssize_t n = cleat_view(c, &data, CLEAT_FOREVER);
 
 	(void)arg;
-	while ((n = cleat_view(c, &data, CLEAT_FOREVER)) > 0) {
-		if (cleat_send(c, data, (size_t)n, CLEAT_FOREVER) < 0)
-			break;
-	}
+	return n > 0 && cleat_send(c, data, (size_t)n, CLEAT_FOREVER) == 0;
 }
 
 /* echo and upper */
@@ -83,31 +79,40 @@ static void *alloc(struct cleat_conn *c, size_t size, const struct answer *a)
 	return NULL;
 }
 
-static void answer_stream(struct cleat_conn *c, void *arg)
+/* In ANSWER, which begins with the prefix.  Returns whether there may be more.
+ */
+static bool answer_in(struct cleat_conn *c, const struct answer *a,
+		      char *answer)
+{
+	const size_t before = strlen(a->prefix);
+	char *data = answer + before;
+	ssize_t n = a->lines ? recv_line(c, data)
+			     : cleat_recv(c, data, CHUNK_MAX, CLEAT_FOREVER);
+
+	if (n <= 0)
+		return false;
+	if (a->upper)
+		upper_case(data, (size_t)n);
+	if (cleat_send(c, answer, before + (size_t)n, CLEAT_FOREVER) < 0)
+		return false;
+	if (a->once)
+		finish(c);
+	return !a->once;
+}
+
+static bool answer_some(struct cleat_conn *c, void *arg)
 {
 	const struct answer *a = arg;
 	const size_t before = strlen(a->prefix);
 	char *answer = alloc(c, before + CHUNK_MAX, a);
-	char *data = answer ? answer + before : NULL;
-	ssize_t n = 0;
+	bool goes_on;
 
 	if (!answer)
-		return;
+		return false;
 	memcpy(answer, a->prefix, before);
-	do {
-		n = a->lines ? recv_line(c, data)
-			     : cleat_recv(c, data, CHUNK_MAX, CLEAT_FOREVER);
-		if (n <= 0)
-			break;
-		if (a->upper)
-			upper_case(data, (size_t)n);
-		if (cleat_send(c, answer, before + (size_t)n, CLEAT_FOREVER) <
-		    0)
-			break;
-	} while (!a->once);
-	if (n > 0 && a->once)
-		finish(c);
+	goes_on = answer_in(c, a, answer);
 	free(answer);
+	return goes_on;
 }
 
 /* Whether A may warn.  Once: whoever sends such datagrams could fill a disk
@@ -182,13 +187,12 @@ static void answer_dgram(struct cleat_dgram *d,
 
 /* discard, RFC 863 */
 
-static void discard_stream(struct cleat_conn *c, void *arg)
+static bool discard_some(struct cleat_conn *c, void *arg)
 {
 	const void *data;
 
 	(void)arg;
-	while (cleat_view(c, &data, CLEAT_FOREVER) > 0)
-		;
+	return cleat_view(c, &data, CLEAT_FOREVER) > 0;
 }
 
 static void discard_dgram(struct cleat_dgram *d,
@@ -285,11 +289,11 @@ static const struct {
 	const char *name;
 	struct cleat_service service;
 } services[] = {
-	{ "echo", { answer_stream, answer_dgram, NULL, true } },
-	{ "upper", { answer_stream, answer_dgram, NULL, true } },
-	{ "discard", { discard_stream, discard_dgram, NULL, true } },
-	{ "chargen", { chargen_stream, chargen_dgram, NULL, false } },
-	{ "daytime", { daytime_stream, daytime_dgram, NULL, false } },
+	{ "echo", { .exchange = answer_some, .dgram = answer_dgram } },
+	{ "upper", { .exchange = answer_some, .dgram = answer_dgram } },
+	{ "discard", { .exchange = discard_some, .dgram = discard_dgram } },
+	{ "chargen", { .stream = chargen_stream, .dgram = chargen_dgram } },
+	{ "daytime", { .stream = daytime_stream, .dgram = daytime_dgram } },
 };
 
 const char *service_pick(struct cleat_service *s, const char *name,
@@ -307,10 +311,10 @@ const char *service_pick(struct cleat_service *s, const char *name,
 	s->arg = a;
 	a->upper = strcmp(name, "upper") == 0;
 	if (a->prefix[0] || a->lines)
-		return s->stream == answer_stream
+		return s->exchange == answer_some
 			       ? NULL
 			       : "--prefix and --lines are for echo and upper";
 	if (strcmp(name, "echo") == 0 && !a->once)
-		s->stream = echo_stream;
+		s->exchange = echo_some;
 	return NULL;
 }

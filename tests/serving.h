@@ -15,6 +15,7 @@
 #include <poll.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -421,6 +422,45 @@ static inline void ask_dgram(const struct cleat_sockaddr *to, const char *name)
 	talk(fd, "one");
 	talk(fd, "three");
 	hang_up(fd);
+}
+
+/* Of many clients, and what they cost the server. */
+
+static inline void room_for(rlim_t fds)
+{
+	struct rlimit r;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &r), 0);
+	if (r.rlim_max < fds)
+		skip();
+	if (r.rlim_cur < fds) {
+		r.rlim_cur = fds;
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &r), 0);
+	}
+}
+
+static inline long resident(void)
+{
+	FILE *f = fopen("/proc/self/statm", "re");
+	long size, pages;
+
+	assert_non_null(f);
+	assert_int_equal(fscanf(f, "%ld %ld", &size, &pages), 2);
+	(void)fclose(f);
+	return pages * sysconf(_SC_PAGESIZE);
+}
+
+/* Its own memory is more than what is measured. */
+static inline bool has_sanitizer(void)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+	return true;
+#elif defined(__has_feature)
+	return __has_feature(address_sanitizer) ||
+	       __has_feature(thread_sanitizer);
+#else
+	return false;
+#endif
 }
 
 static inline void no_child_is_left(void)

@@ -411,13 +411,14 @@ static void come(const struct cleat_serve_event *e, void *arg)
 		close(third);
 }
 
-static void wake_the_first(struct cleat_conn *conn, void *arg)
+static bool wake_the_first(struct cleat_conn *conn, void *arg)
 {
 	const struct clients *c = arg;
 	char x;
 
 	if (cleat_recv(conn, &x, 1, soon()) == 1 && x == '2')
 		(void)send(c->first, "1", 1, MSG_NOSIGNAL);
+	return false;
 }
 
 /* Where a fault keeps one of them out the count is not reached: the stop. */
@@ -426,9 +427,8 @@ static int first_bytes(struct things *t)
 	const struct itimerspec before_long = { .it_value.tv_nsec = 50000000 };
 	const char *const addrs[] = { "127.0.0.1:0", NULL };
 	struct clients c = { -1, -1 };
-	const struct cleat_service service = { .stream = wake_the_first,
-					       .arg = &c,
-					       .client_first = true };
+	const struct cleat_service service = { .exchange = wake_the_first,
+					       .arg = &c };
 	const struct cleat_serve_options opt = { .addrs = addrs,
 						 .count = 3,
 						 .backend = both_backend(),

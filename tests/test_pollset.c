@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* One fiber that waits for many descriptors. */
+/* A fiber, or two, that wait for many descriptors. */
 #include "both.h"
 
 #include <errno.h>
@@ -107,35 +107,41 @@ static void ended_early(void)
 	seat_close(&b);
 }
 
-/* A watch that a member waited on goes on elsewhere: nothing is missed. */
-static void moves_on(void)
+/* Who is put there is done; and of two who wait, each gets one. */
+struct taker {
+	struct cleat__pollset *set;
+	struct cleat__member *got;
+};
+
+static void take_one(void *arg)
+{
+	struct taker *t = arg;
+
+	while (!t->got) {
+		ok(cleat__pollset_wait(t->set, soon()));
+		t->got = cleat__pollset_next(t->set);
+		ok(cleat_yield());
+	}
+}
+
+static void shared_by_two(void)
 {
 	struct cleat__pollset set = { 0 };
-	struct cleat__watch moved;
-	struct seat t;
-	char c;
+	struct taker takers[2] = { { .set = &set }, { .set = &set } };
+	struct cleat__member put[2];
+	struct cleat_scope *s;
 
-	for (int early = 0; early < 2; early++) {
-		seat_open(&set, &t);
-		if (early)
-			cleat__pollset_end(&t.m, -ETIMEDOUT);
-		else
-			say(&t);
-		assert_ptr_equal(next(&set), &t);
-		cleat__watch_move(&t.w, &moved);
-		memset(&t.w, 0xaa, sizeof(t.w));
-		if (!early)
-			assert_int_equal(read(moved.fd, &c, 1), 1);
-		for (int i = 0; i < 3; i++) {
-			cleat__clear_ready(&moved, CLEAT__IN);
-			say(&t);
-			ok(cleat__wait(&moved, CLEAT__IN, soon()));
-			assert_int_equal(read(moved.fd, &c, 1), 1);
-		}
-		t.w = (struct cleat__watch){ .fd = -1 };
-		cleat__watch_close(&moved);
-		(void)close(t.other);
-	}
+	ok(cleat_scope_open(&s, 0));
+	for (int i = 0; i < 2; i++)
+		ok(cleat_go(s, take_one, &takers[i], CLEAT_FOREVER));
+	ok(cleat_yield());
+	for (int i = 0; i < 2; i++)
+		cleat__pollset_put(&set, &put[i]);
+	ok(cleat_scope_wait(s, soon()));
+	cleat_scope_close(s);
+	assert_ptr_equal(takers[1].got, &put[0]); /* who came last */
+	assert_ptr_equal(takers[0].got, &put[1]);
+	assert_int_equal(put[0].result, 0);
 }
 
 struct other {
@@ -177,7 +183,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		FIBER(some_of_many),
 		FIBER(ended_early),
-		FIBER(moves_on),
+		FIBER(shared_by_two),
 		FIBER(stirred_and_cancelled),
 	};
 

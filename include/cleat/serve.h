@@ -15,15 +15,17 @@ extern "C" {
 struct cleat_service {
 	/* One connection, from accept to its end; cleat_serve() closes it. */
 	void (*stream)(struct cleat_conn *c, void *arg);
+	/* Instead of STREAM, where clients speak first and what was said before
+	 * does not matter: one exchange, whenever C has something to be
+	 * received.  Returns whether C stays open for another.  In between it
+	 * rests, with neither fiber nor stack: some 300 bytes.  One that ends,
+	 * or reaches a limit, at rest is closed without a call. */
+	bool (*exchange)(struct cleat_conn *c, void *arg);
 	/* One datagram; answer with cleat_sendto(d, ..., from, ...).  DATA is
 	 * the handler's to change until it returns. */
 	void (*dgram)(struct cleat_dgram *d, const struct cleat_sockaddr *from,
 		      void *data, size_t len, void *arg);
 	void *arg;
-	/* STREAM is for protocols in which the client speaks first: it is
-	 * called once C has something to be received, and never for a
-	 * connection that ends, or reaches a limit, before. */
-	bool client_first;
 };
 
 enum cleat_serve_mode {

@@ -6,7 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define ALIGN _Alignof(max_align_t)
+#define ALIGN 64 /* a cache line */
 
 struct block {
 	struct block *next;
@@ -14,7 +14,7 @@ struct block {
 
 /* At the start of a page; its blocks follow. */
 struct cleat__page {
-	_Alignas(max_align_t) struct cleat__page *prev;
+	_Alignas(ALIGN) struct cleat__page *prev;
 	struct cleat__page *next; /* of those with room */
 	struct block *free;
 	unsigned n_used;

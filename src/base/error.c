@@ -130,6 +130,11 @@ int cleat__failure_last(void)
 	return place()->err;
 }
 
+void cleat__failure_forget(void)
+{
+	place()->err = 0;
+}
+
 void cleat__fail_because(const char *reason)
 {
 	place()->reason = reason;

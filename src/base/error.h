@@ -50,8 +50,11 @@ void cleat__fail_because(const char *reason);
 /* cleat__fail_more - N further causes stand behind the failure just noted. */
 void cleat__fail_more(unsigned n);
 
-/* cleat__failure_last - the code of the last failure noted, or 0. */
+/* cleat__failure_last - the code of the last failure noted, or 0;
+ * cleat__failure_forget - there is none yet.
+ */
 int cleat__failure_last(void);
+void cleat__failure_forget(void);
 
 /* Where failures are noted: a fiber's own, or the thread's if NULL. */
 extern _Thread_local struct cleat__failure *cleat__failure_at

@@ -25,7 +25,7 @@ int cleat__bound_learn(struct cleat__sched *s, struct cleat__watch *w)
 		return err;
 	if (!w->armed)
 		cleat__watch_link(s, w);
-	w->armed |= CLEAT__BOUND;
+	w->armed |= CLEAT__LISTED;
 	return 0;
 }
 
@@ -34,7 +34,7 @@ void cleat__bound_forget(struct cleat__uring *u, struct cleat__watch *w)
 	struct epoll_event unused = { 0 };
 
 	(void)sys_epoll_ctl(u->bound.fd, EPOLL_CTL_DEL, w->fd, &unused);
-	cleat__uring_ended(w, CLEAT__BOUND);
+	cleat__uring_ended(w, CLEAT__LISTED);
 }
 
 /* None may mean that a signal came. */

@@ -17,7 +17,7 @@
 /* With more connections the kernel's memory for a receive, colder and larger
  * than that for a poll, costs more than the calls that it spares.
  */
-#define FED_MAX 256
+#define FED_MAX 512
 
 static char *memory_of(const struct cleat__uring *u, unsigned id)
 {

@@ -4,8 +4,6 @@
 int cleat__pollset_add(struct cleat__pollset *set, struct cleat__member *m,
 		       struct cleat__watch *w)
 {
-	struct cleat__sched *s = cleat__self;
-
 	*m = (struct cleat__member){
 		.op = { .one = w,
 			.n = 1,
@@ -13,14 +11,18 @@ int cleat__pollset_add(struct cleat__pollset *set, struct cleat__member *m,
 			.is_member = true },
 		.set = set,
 	};
-	return s->backend->submit(s, &m->op);
+	return cleat__submit(cleat__self, &m->op);
+}
+
+void cleat__pollset_put(struct cleat__pollset *set, struct cleat__member *m)
+{
+	m->set = set;
+	cleat__member_done(&m->op, 0);
 }
 
 void cleat__pollset_end(struct cleat__member *m, int reason)
 {
-	struct cleat__sched *s = cleat__self;
-
-	s->backend->cancel(s, &m->op, reason);
+	cleat__complete(&m->op, reason);
 }
 
 void cleat__member_done(struct cleat__op *op, int result)
@@ -44,14 +46,18 @@ struct cleat__member *cleat__pollset_next(struct cleat__pollset *set)
 {
 	struct cleat__member *m = set->first;
 
-	if (m)
-		set->first = m->next;
+	if (!m)
+		return NULL;
+	set->first = m->next;
+	if (set->first && set->waiting.head)
+		cleat__pollset_stir(set);
+	cleat__self->streak = 0;
 	return m;
 }
 
 int cleat__pollset_wait(struct cleat__pollset *set, cleat_time until)
 {
-	return set->first ? 0 : cleat__queue_wait(&set->waiting, until);
+	return set->first ? 0 : cleat__queue_wait_first(&set->waiting, until);
 }
 
 void cleat__pollset_stir(struct cleat__pollset *set)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Many watches that one fiber waits for: each costs a member, and no fiber of
- * its own.
+/* Many watches that one fiber, or a few, wait for: each costs a member, and no
+ * fiber of its own.
  */
 #ifndef CLEAT_FIBER_POLLSET_H
 #define CLEAT_FIBER_POLLSET_H
@@ -13,7 +13,7 @@
 /* All zero is empty. */
 struct cleat__pollset {
 	struct cleat__member *first, *last; /* of those done */
-	struct cleat__queue waiting; /* the fiber, while it does */
+	struct cleat__queue waiting; /* fibers, while they do */
 };
 
 /* One wait, embedded in what owns it. */
@@ -30,11 +30,16 @@ struct cleat__member {
 int cleat__pollset_add(struct cleat__pollset *set, struct cleat__member *m,
 		       struct cleat__watch *w);
 
-/* cleat__pollset_end - M, which waits, is done because of REASON, now or soon.
- */
+/* cleat__pollset_put - M, which does not wait, is done already. */
+void cleat__pollset_put(struct cleat__pollset *set, struct cleat__member *m);
+
+/* cleat__pollset_end - M, which waits, is done because of REASON. */
 void cleat__pollset_end(struct cleat__member *m, int reason);
 
-/* cleat__pollset_next - one that is done, and no longer of SET; or NULL. */
+/* cleat__pollset_next - one that is done, and no longer of SET; or NULL.  For
+ * the caller a new turn begins, and for the next one another who waits is
+ * woken.
+ */
 struct cleat__member *cleat__pollset_next(struct cleat__pollset *set);
 
 /* cleat__pollset_wait - until one may be done.  Returns 0, or -ETIMEDOUT,
@@ -42,7 +47,8 @@ struct cleat__member *cleat__pollset_next(struct cleat__pollset *set);
  */
 int cleat__pollset_wait(struct cleat__pollset *set, cleat_time until);
 
-/* cleat__pollset_stir - end that wait: there is something else to look at. */
+/* cleat__pollset_stir - end one such wait: there is something else to look at.
+ */
 void cleat__pollset_stir(struct cleat__pollset *set);
 
 /* cleat__member_done - for wait.c: the op of a member is. */

@@ -70,7 +70,7 @@ static void arrive(struct cleat__sched *s, struct cleat__context *me)
 		bury(s);
 }
 
-/* Inlined, as give_way() is: a return after a switch is one that the CPU tends
+/* Inlined: a return after a switch is one that the CPU tends
  * to mispredict, and there are several for each message.
  */
 static inline __attribute__((always_inline)) void
@@ -104,9 +104,8 @@ static inline void fetch_ahead(const struct cleat__fiber *f)
 		__builtin_prefetch(sp + i * CACHE_LINE);
 }
 
-/* Straight to the next fiber, or to the thread to look outside. */
-static inline __attribute__((always_inline)) void
-give_way(struct cleat__sched *s, struct cleat__fiber *me)
+/* Who is ready, if it is not time to look outside. */
+static inline struct cleat__fiber *next(struct cleat__sched *s)
 {
 	struct cleat__fiber *to = s->budget > 0 ? pop(&s->ready) : NULL;
 
@@ -114,8 +113,17 @@ give_way(struct cleat__sched *s, struct cleat__fiber *me)
 		s->budget--;
 		fetch_ahead(to->next);
 	}
+	return to;
+}
+
+/* The last switch of F; the thread looks outside. */
+static void depart(struct cleat__sched *s, struct cleat__fiber *f)
+{
+	struct cleat__fiber *to = next(s);
+
+	s->dead = f;
 	set_current(s, to);
-	swap(s, &me->ctx, to ? &to->ctx : &s->thread);
+	swap(s, &f->ctx, to ? &to->ctx : &s->thread);
 }
 
 static void fiber_main(void *arg)
@@ -126,8 +134,7 @@ static void fiber_main(void *arg)
 	arrive(s, &f->ctx);
 	f->fn(f->arg);
 	cleat__scope_left(f);
-	s->dead = f;
-	give_way(s, f); /* for ever */
+	depart(s, f);
 	abort();
 }
 
@@ -168,49 +175,6 @@ int cleat__spawn(struct cleat__sched *s, struct cleat_scope *scope,
 	return 0;
 }
 
-/* Apart from cleat__park(), whose frame would stay on every parked stack. */
-static __attribute__((noinline)) int park(struct cleat__sched *s,
-					  struct cleat__fiber *f)
-{
-	give_way(s, f);
-	return f->result;
-}
-
-int cleat__park(cleat_time until,
-		void (*abort)(struct cleat__fiber *f, int reason),
-		void *waiting)
-{
-	struct cleat__sched *s = cleat__self;
-	struct cleat__fiber *f = s->current;
-
-	f->abort = abort;
-	f->waiting = waiting;
-	if (until != CLEAT_FOREVER)
-		cleat__timers_add(&s->timers, f, until);
-	return park(s, f);
-}
-
-void cleat__step_aside(void)
-{
-	struct cleat__sched *s = cleat__self;
-	struct cleat__fiber *f = s->current;
-
-	if (!s->ready.head)
-		return; /* it would be its own next */
-	f->abort = NULL;
-	push(&s->ready, f);
-	(void)park(s, f); /* nothing ends it but its turn */
-}
-
-void cleat__wake(struct cleat__fiber *f, int result)
-{
-	f->abort = NULL;
-	f->result = result;
-	if (f->timer_index > 0)
-		cleat__timers_remove(&cleat__self->timers, f);
-	push(&cleat__self->ready, f);
-}
-
 static void end_wait(struct cleat__fiber *f, int reason)
 {
 	void (*abort)(struct cleat__fiber *, int) = f->abort;
@@ -218,38 +182,6 @@ static void end_wait(struct cleat__fiber *f, int reason)
 	f->abort = NULL;
 	if (abort)
 		abort(f, reason);
-}
-
-void cleat__cancel(struct cleat__fiber *f)
-{
-	f->cancelled = true;
-	end_wait(f, -ECANCELED);
-}
-
-void cleat__wake_from_outside(struct cleat__fiber *f)
-{
-	struct cleat__sched *s = f->sched;
-
-	/* Held until the last touch of S: it may end as soon as F has run. */
-	(void)pthread_mutex_lock(&s->mail_lock);
-	f->mail_next = atomic_load_explicit(&s->mail, memory_order_relaxed);
-	atomic_store_explicit(&s->mail, f, memory_order_release);
-	s->backend->wake(s);
-	(void)pthread_mutex_unlock(&s->mail_lock);
-}
-
-void cleat__release_from_outside(struct cleat__sched *s, struct cleat__watch *w)
-{
-	struct cleat__release r = { .w = w };
-
-	cleat__parker_init(&r.done);
-	(void)pthread_mutex_lock(&s->mail_lock);
-	r.next = atomic_load_explicit(&s->releases, memory_order_relaxed);
-	atomic_store_explicit(&s->releases, &r, memory_order_release);
-	s->backend->wake(s);
-	(void)pthread_mutex_unlock(&s->mail_lock);
-	cleat__parker_wait_surely(&r.done);
-	cleat__parker_done(&r.done);
 }
 
 static void read_wakes(struct cleat__sched *s)
@@ -295,6 +227,13 @@ static void read_mail(struct cleat__sched *s)
 	read_releases(s);
 }
 
+static struct cleat__fiber *fiber_of(unsigned *timer_index)
+{
+	return (struct cleat__fiber *)((char *)timer_index -
+				       offsetof(struct cleat__fiber,
+						timer_index));
+}
+
 static void fire_timers(struct cleat__sched *s)
 {
 	cleat_time now;
@@ -303,9 +242,9 @@ static void fire_timers(struct cleat__sched *s)
 		return;
 	now = cleat_now();
 	while (cleat__timers_next(&s->timers) <= now) {
-		struct cleat__fiber *f = s->timers.heap[0].fiber;
+		struct cleat__fiber *f = fiber_of(s->timers.heap[0].index);
 
-		cleat__timers_remove(&s->timers, f);
+		cleat__timers_remove(&s->timers, &f->timer_index);
 		end_wait(f, -ETIMEDOUT);
 	}
 }
@@ -313,7 +252,8 @@ static void fire_timers(struct cleat__sched *s)
 /* With mail it does not wait for the backend's word of it: that may have come
  * already, while a fiber let the backend forget a watch.
  */
-static void look_outside(struct cleat__sched *s)
+static inline __attribute__((always_inline)) void
+look_outside(struct cleat__sched *s)
 {
 	bool busy = s->ready.head || s->later.head || has_mail(s);
 	struct cleat__fiber *f;
@@ -323,6 +263,101 @@ static void look_outside(struct cleat__sched *s)
 	fire_timers(s);
 	while ((f = pop(&s->later)) != NULL)
 		cleat__wake(f, 0);
+}
+
+/* Who is next, when it takes a look outside to know. */
+static inline __attribute__((always_inline)) struct cleat__fiber *
+look_for_next(struct cleat__sched *s)
+{
+	struct cleat__fiber *to;
+
+	set_current(s, NULL);
+	do {
+		look_outside(s);
+		s->budget = ROUND;
+	} while (!(to = pop(&s->ready)));
+	return to;
+}
+
+/* Apart from cleat__park(), whose frame would stay on every parked stack. */
+static __attribute__((noinline)) int park(struct cleat__sched *s,
+					  struct cleat__fiber *f)
+{
+	struct cleat__fiber *to = next(s);
+
+	if (!to)
+		to = look_for_next(s);
+	set_current(s, to);
+	if (to != f)
+		swap(s, &f->ctx, &to->ctx);
+	return f->result;
+}
+
+int cleat__park(cleat_time until,
+		void (*abort)(struct cleat__fiber *f, int reason),
+		void *waiting)
+{
+	struct cleat__sched *s = cleat__self;
+	struct cleat__fiber *f = s->current;
+
+	f->abort = abort;
+	f->waiting = waiting;
+	if (until != CLEAT_FOREVER)
+		cleat__timers_add(&s->timers, &f->timer_index, until);
+	return park(s, f);
+}
+
+void cleat__step_aside(void)
+{
+	struct cleat__sched *s = cleat__self;
+	struct cleat__fiber *f = s->current;
+
+	if (!s->ready.head)
+		return; /* it would be its own next */
+	f->abort = NULL;
+	push(&s->ready, f);
+	(void)park(s, f); /* nothing ends it but its turn */
+}
+
+void cleat__wake(struct cleat__fiber *f, int result)
+{
+	f->abort = NULL;
+	f->result = result;
+	if (f->timer_index > 0)
+		cleat__timers_remove(&cleat__self->timers, &f->timer_index);
+	push(&cleat__self->ready, f);
+}
+
+void cleat__cancel(struct cleat__fiber *f)
+{
+	f->cancelled = true;
+	end_wait(f, -ECANCELED);
+}
+
+void cleat__wake_from_outside(struct cleat__fiber *f)
+{
+	struct cleat__sched *s = f->sched;
+
+	/* Held until the last touch of S: it may end as soon as F has run. */
+	(void)pthread_mutex_lock(&s->mail_lock);
+	f->mail_next = atomic_load_explicit(&s->mail, memory_order_relaxed);
+	atomic_store_explicit(&s->mail, f, memory_order_release);
+	s->backend->wake(s);
+	(void)pthread_mutex_unlock(&s->mail_lock);
+}
+
+void cleat__release_from_outside(struct cleat__sched *s, struct cleat__watch *w)
+{
+	struct cleat__release r = { .w = w };
+
+	cleat__parker_init(&r.done);
+	(void)pthread_mutex_lock(&s->mail_lock);
+	r.next = atomic_load_explicit(&s->releases, memory_order_relaxed);
+	atomic_store_explicit(&s->releases, &r, memory_order_release);
+	s->backend->wake(s);
+	(void)pthread_mutex_unlock(&s->mail_lock);
+	cleat__parker_wait_surely(&r.done);
+	cleat__parker_done(&r.done);
 }
 
 void cleat__on_thread_stack(void (*fn)(void *), void *arg)
@@ -357,6 +392,19 @@ int cleat__queue_wait(struct cleat__queue *q, cleat_time until)
 	if (f->cancelled)
 		return -ECANCELED;
 	push(q, f);
+	return cleat__park(until, abort_queued, q);
+}
+
+int cleat__queue_wait_first(struct cleat__queue *q, cleat_time until)
+{
+	struct cleat__fiber *f = cleat__self->current;
+
+	if (f->cancelled)
+		return -ECANCELED;
+	f->next = q->head;
+	if (!q->head)
+		q->tail = f;
+	q->head = f;
 	return cleat__park(until, abort_queued, q);
 }
 

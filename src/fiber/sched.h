@@ -31,7 +31,7 @@ struct cleat__fiber {
 	struct cleat__fiber *next; /* in the one queue it is in */
 	/* While parked: how to end the wait early (NULL: not at all). */
 	void (*abort)(struct cleat__fiber *f, int reason);
-	unsigned timer_index; /* 0: none */
+	unsigned timer_index; /* in sched.timers */
 	int result; /* what the wait ended with */
 	struct cleat__op op;
 	bool cancelled;
@@ -162,6 +162,7 @@ void cleat__detach_self(void);
  * a wake.
  */
 int cleat__queue_wait(struct cleat__queue *q, cleat_time until);
+int cleat__queue_wait_first(struct cleat__queue *q, cleat_time until);
 void cleat__queue_wait_surely(struct cleat__queue *q);
 void cleat__queue_wake_one(struct cleat__queue *q);
 void cleat__queue_wake_all(struct cleat__queue *q);
@@ -182,11 +183,17 @@ int cleat__enter_slow(struct cleat__sched *s);
 
 #define CLEAT__STREAK 64
 
+/* Whether the fiber that runs on S may make another call without giving way. */
+static inline bool cleat__goes_on(struct cleat__sched *s)
+{
+	return !s->current->cancelled && ++s->streak < CLEAT__STREAK;
+}
+
 static inline int cleat__enter(void)
 {
 	struct cleat__sched *s = cleat__self;
 
-	if (!s || (!s->current->cancelled && ++s->streak < CLEAT__STREAK))
+	if (!s || cleat__goes_on(s))
 		return 0;
 	return cleat__enter_slow(s);
 }

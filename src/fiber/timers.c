@@ -4,8 +4,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "fiber/sched.h"
-
 int cleat__timers_reserve(struct cleat__timers *t, size_t n)
 {
 	size_t room = t->room ? t->room : 16;
@@ -31,7 +29,7 @@ void cleat__timers_done(struct cleat__timers *t)
 static void place(struct cleat__timers *t, size_t i, struct cleat__timer e)
 {
 	t->heap[i] = e;
-	e.fiber->timer_index = (unsigned)i + 1;
+	*e.index = (unsigned)i + 1;
 }
 
 static void sift_up(struct cleat__timers *t, size_t i, struct cleat__timer e)
@@ -59,20 +57,19 @@ static void sift_down(struct cleat__timers *t, size_t i, struct cleat__timer e)
 	place(t, i, e);
 }
 
-void cleat__timers_add(struct cleat__timers *t, struct cleat__fiber *f,
-		       cleat_time at)
+void cleat__timers_add(struct cleat__timers *t, unsigned *index, cleat_time at)
 {
-	sift_up(t, t->n++, (struct cleat__timer){ .at = at, .fiber = f });
+	sift_up(t, t->n++, (struct cleat__timer){ .at = at, .index = index });
 }
 
-void cleat__timers_remove(struct cleat__timers *t, struct cleat__fiber *f)
+void cleat__timers_remove(struct cleat__timers *t, unsigned *index)
 {
-	size_t i = f->timer_index;
+	size_t i = *index;
 	struct cleat__timer last;
 
 	if (i == 0)
 		return;
-	f->timer_index = 0;
+	*index = 0;
 	last = t->heap[--t->n];
 	if (--i == t->n)
 		return;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Deadlines of parked fibers: a binary heap, O(log n). */
+/* Deadlines: a binary heap, O(log n). */
 #ifndef CLEAT_FIBER_TIMERS_H
 #define CLEAT_FIBER_TIMERS_H
 
@@ -7,14 +7,14 @@
 
 #include <cleat/time.h>
 
-struct cleat__fiber;
-
+/* Whoever has a deadline embeds its INDEX: the place in the heap, from 1; 0
+ * means that it has none.
+ */
 struct cleat__timer {
 	cleat_time at;
-	struct cleat__fiber *fiber;
+	unsigned *index;
 };
 
-/* A fiber has one at most; its timer_index is the place in HEAP, from 1. */
 struct cleat__timers {
 	struct cleat__timer *heap; /* heap[0] is the earliest */
 	size_t n, room;
@@ -24,10 +24,9 @@ struct cleat__timers {
 int cleat__timers_reserve(struct cleat__timers *t, size_t n);
 void cleat__timers_done(struct cleat__timers *t);
 
-void cleat__timers_add(struct cleat__timers *t, struct cleat__fiber *f,
-		       cleat_time at);
-/* Removing a fiber without a timer does nothing. */
-void cleat__timers_remove(struct cleat__timers *t, struct cleat__fiber *f);
+void cleat__timers_add(struct cleat__timers *t, unsigned *index, cleat_time at);
+/* Removing what has no deadline does nothing. */
+void cleat__timers_remove(struct cleat__timers *t, unsigned *index);
 
 static inline cleat_time cleat__timers_next(const struct cleat__timers *t)
 {

@@ -21,17 +21,6 @@
 #define CLEAT__PIECE_SIZE 2048
 #define CLEAT__PIECE_STRIDE (CLEAT__PIECE_SIZE + 64)
 
-/* Of watch.armed, beside CLEAT__FED; the first two also tell completions apart,
- * in the low bits of the watch's address.
- */
-enum {
-	CLEAT__POLL = 2, /* a multishot poll is in the kernel */
-	CLEAT__RECV = 4, /* a multishot receive is */
-	CLEAT__STOPPING = 8, /* and is being cancelled */
-	CLEAT__BOUND = 16, /* the epoll of bound sockets knows it */
-	CLEAT__KINDS = CLEAT__ARMED, /* these two */
-};
-
 /* What a buffer holds: those of one watch are a queue. */
 struct cleat__piece {
 	uint16_t at, len, next;

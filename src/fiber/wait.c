@@ -19,14 +19,6 @@ void cleat__watch_init(struct cleat__watch *w, int fd)
 	};
 }
 
-void cleat__watch_move(struct cleat__watch *from, struct cleat__watch *to)
-{
-	if (from->home)
-		from->home->backend->move(from->home, from, to);
-	else
-		*to = *from;
-}
-
 /* Whose thread runs an errand has no fiber, and may yet be the home's. */
 static bool is_at_home(const struct cleat__watch *w)
 {
@@ -51,7 +43,7 @@ void cleat__watch_release(struct cleat__watch *w)
 
 	if (!s)
 		return;
-	if (!is_at_home(w) && (w->armed & (CLEAT__FED | CLEAT__ARMED)))
+	if (!is_at_home(w) && (w->armed & (CLEAT__FED | CLEAT__KINDS)))
 		cleat__release_from_outside(s, w);
 	else
 		release_here(s, w);
@@ -92,10 +84,18 @@ static void disarm(struct cleat__watch *w, const struct cleat__op *op)
 		w->out = NULL;
 }
 
-void cleat__complete(struct cleat__op *op, int result)
+static void disarm_all(const struct cleat__op *op)
 {
 	for (unsigned i = 0; i < op->n; i++)
-		disarm(cleat__watch_of(op, i), op);
+		disarm(op->any[i], op);
+}
+
+void cleat__complete(struct cleat__op *op, int result)
+{
+	if (op->n == 1)
+		disarm(op->one, op);
+	else
+		disarm_all(op);
 	if (op->is_member)
 		cleat__member_done(op, result);
 	else
@@ -113,7 +113,23 @@ void cleat__became_ready(struct cleat__watch *w, unsigned dirs)
 
 static void abort_op(struct cleat__fiber *f, int reason)
 {
-	f->sched->backend->cancel(f->sched, &f->op, reason);
+	cleat__complete(&f->op, reason);
+}
+
+int cleat__submit_new(struct cleat__sched *s, struct cleat__op *op)
+{
+	for (unsigned i = 0; i < op->n; i++) {
+		struct cleat__watch *w = cleat__watch_of(op, i);
+		int err = 0;
+
+		if (!cleat__is_told(w, op->dirs))
+			err = s->backend->learn(s, w, op->dirs);
+		if (err < 0)
+			return err;
+	}
+	for (unsigned i = 0; i < op->n; i++)
+		cleat__arm(cleat__watch_of(op, i), op);
+	return 0;
 }
 
 static bool is_taken(const struct cleat__watch *w, const struct cleat__sched *s,
@@ -130,7 +146,7 @@ static int park_for(struct cleat__sched *s, cleat_time until)
 
 	if (f->cancelled)
 		return -ECANCELED;
-	err = s->backend->submit(s, &f->op);
+	err = cleat__submit(s, &f->op);
 	return err < 0 ? err : cleat__park(until, abort_op, NULL);
 }
 

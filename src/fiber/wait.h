@@ -3,11 +3,10 @@
  * a backend fulfils for it.
  *
  * An operation (struct cleat__op) says what a fiber waits for.  It is
- * submitted, and completed once: with a result of 0 or more when the kernel
- * allows or has done it, or with the reason it was cancelled for.  A backend
- * that learns of readiness (epoll) completes with 0 and the caller does the
- * system call; one that learns of completions (io_uring) may do the work itself
- * and keep the operation, and the fiber, until the kernel has let go of it.
+ * submitted, and completed once: with 0 when there may be something to do, and
+ * the caller does the system call; or with the reason it was cancelled for.
+ * Nothing of it is in the kernel, so it can end at any time.  What the kernel
+ * does ahead (io_uring's receives) belongs to the watch, not to an operation.
  */
 #ifndef CLEAT_FIBER_WAIT_H
 #define CLEAT_FIBER_WAIT_H
@@ -30,10 +29,16 @@ enum cleat__dir {
 	CLEAT__OUT = 2,
 };
 
-/* Of a watch: what comes is to be taken, not received. */
-#define CLEAT__FED 1
-/* Of a watch: in the kernel there is what only its home's thread can end. */
-#define CLEAT__ARMED 6
+/* Of a watch, as bits: */
+enum {
+	CLEAT__FED = 1, /* what comes is to be taken, not received */
+	CLEAT__POLL = 2, /* a multishot poll is in the kernel */
+	CLEAT__RECV = 4, /* a multishot receive is */
+	CLEAT__STOPPING = 8, /* and is being cancelled */
+	CLEAT__LISTED = 16, /* an epoll knows it */
+	/* What only its home's thread can end. */
+	CLEAT__KINDS = CLEAT__POLL | CLEAT__RECV,
+};
 
 /* A descriptor that is waited on, embedded in what owns it. */
 struct cleat__watch {
@@ -51,7 +56,7 @@ struct cleat__watch {
 	 * drained once more. */
 	bool again;
 	_Atomic uint8_t polled; /* directions that plain threads wait in */
-	_Atomic uint8_t armed; /* bits: those above, and the backend's own */
+	_Atomic uint8_t armed; /* bits: those above */
 	/* While W is fed: what has come and was not taken, a queue of buffers,
 	 * and what the stream broke with after it, as an errno. */
 	uint8_t n_pieces, broken;
@@ -75,7 +80,7 @@ struct cleat__op {
 	};
 	uint8_t n;
 	uint8_t dirs;
-	bool is_member; /* so W is submitted once, for CLEAT__IN */
+	bool is_member;
 };
 
 /* The bytes DATA of W come before all that are received.  Returns 0 or -errno.
@@ -90,20 +95,13 @@ struct cleat__backend {
 	size_t lends; /* bytes, behind those of sched.hot */
 	int (*open)(struct cleat__sched *s, enum cleat_backend want);
 	void (*close)(struct cleat__sched *s);
-	/* Complete OP, by cleat__complete(), when one of its watches is ready,
-	 * has ended or is broken.  Each watch is remembered (home) until
-	 * forgotten, and tells its ready bits from then on. */
-	int (*submit)(struct cleat__sched *s, struct cleat__op *op);
-	/* OP still completes, at once or later: with REASON, unless it was
-	 * done already. */
-	void (*cancel)(struct cleat__sched *s, struct cleat__op *op,
-		       int reason);
+	/* From now on, until forgotten, W's home is S, and its events are told
+	 * to cleat__became_ready(): at least those of DIRS. */
+	int (*learn)(struct cleat__sched *s, struct cleat__watch *w,
+		     unsigned dirs);
 	/* Called before W's descriptor is closed; nobody waits on it.  No
 	 * event of W arrives after this. */
 	void (*forget)(struct cleat__sched *s, struct cleat__watch *w);
-	/* As cleat__watch_move(), of a FROM that is known; TO need not be. */
-	void (*move)(struct cleat__sched *s, struct cleat__watch *from,
-		     struct cleat__watch *to);
 	/* Complete what is done; return when there was some, the scheduler
 	 * was woken or UNTIL has passed. */
 	void (*wait)(struct cleat__sched *s, cleat_time until);
@@ -170,11 +168,6 @@ static inline void cleat__drained(struct cleat__watch *w)
 /* Everything is worth a first try. */
 void cleat__watch_init(struct cleat__watch *w, int fd);
 
-/* cleat__watch_move - make TO what FROM is, which will be gone: a member waited
- * on it, and is done.
- */
-void cleat__watch_move(struct cleat__watch *from, struct cleat__watch *to);
-
 /* cleat__watch_release - W is to have no home, wherever that is; if it is
  * another thread's scheduler, which has something in the kernel for it, this
  * waits until that gets to it.  Who waits on W looks again.
@@ -195,7 +188,16 @@ int cleat__wait_any(struct cleat__watch *const *on, unsigned n, unsigned dirs,
 		    cleat_time until);
 int cleat__wait(struct cleat__watch *w, unsigned dirs, cleat_time until);
 
-/* For backends: let W, which they know, tell OP of events. */
+/* Whether W's home is told of events in DIRS. */
+static inline bool cleat__is_told(const struct cleat__watch *w, unsigned dirs)
+{
+	unsigned armed = w->armed;
+
+	return (armed & (CLEAT__POLL | CLEAT__LISTED)) ||
+	       (dirs == CLEAT__IN && (armed & CLEAT__RECV));
+}
+
+/* Let W tell OP of events. */
 static inline void cleat__arm(struct cleat__watch *w, struct cleat__op *op)
 {
 	if (op->dirs & CLEAT__IN)
@@ -204,7 +206,20 @@ static inline void cleat__arm(struct cleat__watch *w, struct cleat__op *op)
 		w->out = op;
 }
 
-/* For backends: OP is done, with RESULT; its fiber, if it has one, becomes
+/* cleat__submit - OP is completed when one of its watches may be ready, has
+ * ended or is broken; or before.  Returns 0 or -errno.
+ */
+int cleat__submit_new(struct cleat__sched *s, struct cleat__op *op);
+
+static inline int cleat__submit(struct cleat__sched *s, struct cleat__op *op)
+{
+	if (op->n != 1 || !cleat__is_told(op->one, op->dirs))
+		return cleat__submit_new(s, op);
+	cleat__arm(op->one, op);
+	return 0;
+}
+
+/* cleat__complete - OP is done, with RESULT; its fiber, if it has one, becomes
  * ready.
  */
 void cleat__complete(struct cleat__op *op, int result);

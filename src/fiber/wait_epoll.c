@@ -32,20 +32,14 @@ static void epoll_close(struct cleat__sched *s)
 	free(st);
 }
 
-static int control(struct state *st, int what, struct cleat__watch *w,
-		   uint32_t events)
+static int add(struct state *st, struct cleat__watch *w)
 {
 	struct epoll_event e = {
-		.events = events | EPOLLRDHUP | EPOLLPRI | EPOLLET,
+		.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET,
 		.data.ptr = w,
 	};
 
-	return sys_epoll_ctl(st->epoll, what, w->fd, &e);
-}
-
-static int add(struct state *st, struct cleat__watch *w)
-{
-	return control(st, EPOLL_CTL_ADD, w, EPOLLIN | EPOLLOUT);
+	return sys_epoll_ctl(st->epoll, EPOLL_CTL_ADD, w->fd, &e);
 }
 
 static int epoll_open(struct cleat__sched *s, enum cleat_backend want)
@@ -70,48 +64,17 @@ static int epoll_open(struct cleat__sched *s, enum cleat_backend want)
 	return err;
 }
 
-/* A member waits for one event, and is spared that of room to send. */
-static int learn(struct cleat__sched *s, struct cleat__watch *w,
-		 const struct cleat__op *op)
+static int epoll_learn(struct cleat__sched *s, struct cleat__watch *w,
+		       unsigned dirs)
 {
-	struct state *st = s->backend_state;
-	int err = op->is_member ? control(st, EPOLL_CTL_ADD, w, EPOLLIN)
-				: add(st, w);
+	int err = add(s->backend_state, w);
 
-	if (err == 0)
-		cleat__watch_link(s, w);
-	return err;
-}
-
-static int submit_new(struct cleat__sched *s, struct cleat__op *op)
-{
-	for (unsigned i = 0; i < op->n; i++) {
-		struct cleat__watch *w = cleat__watch_of(op, i);
-		int err = w->home ? 0 : learn(s, w, op);
-
-		if (err < 0)
-			return err;
-	}
-	for (unsigned i = 0; i < op->n; i++)
-		cleat__arm(cleat__watch_of(op, i), op);
+	(void)dirs; /* all are told of */
+	if (err < 0)
+		return err;
+	cleat__watch_link(s, w);
+	w->armed = CLEAT__LISTED;
 	return 0;
-}
-
-/* Apart, and short: this is on every message's path. */
-static int epoll_submit(struct cleat__sched *s, struct cleat__op *op)
-{
-	if (op->n != 1 || !op->one->home)
-		return submit_new(s, op);
-	cleat__arm(op->one, op);
-	return 0;
-}
-
-/* Nothing of OP is in the kernel, so it ends at once. */
-static void epoll_cancel(struct cleat__sched *s, struct cleat__op *op,
-			 int reason)
-{
-	(void)s;
-	cleat__complete(op, reason);
 }
 
 /* Not left to close(): where the socket has been duplicated, by dup() or by a
@@ -124,20 +87,7 @@ static void epoll_forget(struct cleat__sched *s, struct cleat__watch *w)
 
 	(void)sys_epoll_ctl(st->epoll, EPOLL_CTL_DEL, w->fd, &unused);
 	cleat__watch_unlink(w);
-}
-
-static void epoll_move(struct cleat__sched *s, struct cleat__watch *from,
-		       struct cleat__watch *to)
-{
-	*to = *from;
-	if (control(s->backend_state, EPOLL_CTL_MOD, to, EPOLLIN | EPOLLOUT) <
-	    0) {
-		epoll_forget(s, from);
-		to->home = NULL;
-		return;
-	}
-	cleat__watch_unlink(from);
-	cleat__watch_link(s, to);
+	w->armed = 0;
 }
 
 static void handle(const struct epoll_event *e)
@@ -192,10 +142,8 @@ const struct cleat__backend cleat__epoll = {
 	.name = "epoll",
 	.open = epoll_open,
 	.close = epoll_close,
-	.submit = epoll_submit,
-	.cancel = epoll_cancel,
+	.learn = epoll_learn,
 	.forget = epoll_forget,
-	.move = epoll_move,
 	.wait = epoll_wait_until,
 	.wake = epoll_wake,
 };

@@ -17,7 +17,7 @@
 #include "fiber/uring.h"
 
 /* Why POLLRDBAND is among them see cleat__uring_ready(). */
-#define EVENTS_IN (POLLIN | POLLRDHUP | POLLPRI | POLLRDBAND)
+#define EVENTS (POLLIN | POLLOUT | POLLRDHUP | POLLPRI | POLLRDBAND)
 
 #define FEW 64
 /* With more polls the kernel's memory for each, larger and colder than what an
@@ -40,20 +40,14 @@ struct io_uring_sqe *cleat__uring_ask(struct cleat__uring *u)
 	return sqe;
 }
 
-/* A member waits for ONE event, which is the last of such a poll: when it is
- * done nothing is left to be cancelled.
- */
-static int start_poll(struct cleat__sched *s, struct cleat__watch *w, bool one)
+static int start_poll(struct cleat__sched *s, struct cleat__watch *w)
 {
 	struct cleat__uring *u = s->backend_state;
 	struct io_uring_sqe *sqe = cleat__uring_ask(u);
 
 	if (!sqe)
 		return -EAGAIN;
-	if (one)
-		io_uring_prep_poll_add(sqe, w->fd, EVENTS_IN);
-	else
-		io_uring_prep_poll_multishot(sqe, w->fd, EVENTS_IN | POLLOUT);
+	io_uring_prep_poll_multishot(sqe, w->fd, EVENTS);
 	io_uring_sqe_set_data64(sqe, (uintptr_t)w | CLEAT__POLL);
 	if (!w->armed)
 		cleat__watch_link(s, w);
@@ -80,12 +74,22 @@ static bool suits_ring(struct cleat__sched *s, const struct cleat__watch *w)
 	return !w->bound && u->n_armed < MANY && has_ring(s);
 }
 
-static int learn(struct cleat__sched *s, struct cleat__watch *w,
-		 const struct cleat__op *op)
+static int learn(struct cleat__sched *s, struct cleat__watch *w)
 {
-	if (suits_ring(s, w) && start_poll(s, w, op->is_member) == 0)
+	if (suits_ring(s, w) && start_poll(s, w) == 0)
 		return 0;
 	return cleat__bound_learn(s, w);
+}
+
+static int uring_learn(struct cleat__sched *s, struct cleat__watch *w,
+		       unsigned dirs)
+{
+	int err = learn(s, w);
+
+	if (err == 0 &&
+	    (dirs & CLEAT__OUT)) /* much goes to and fro: see feed */
+		cleat__feed_stop(s->backend_state, w);
+	return err;
 }
 
 /* Not POLL_REMOVE, which says -EALREADY while an event is on its way and would
@@ -154,7 +158,7 @@ static int try_ring(struct cleat__sched *s)
 
 	if (!u->is_quiet && u->want == CLEAT_BACKEND_AUTO)
 		return -EINVAL;
-	(void)start_poll(s, &u->bound, false); /* there is room */
+	(void)start_poll(s, &u->bound); /* there is room */
 	n = io_uring_submit(&u->ring);
 	if (n > 0)
 		return 0;
@@ -175,11 +179,6 @@ static int open_ring(struct cleat__sched *s)
 	return err;
 }
 
-static bool waits_once(const struct cleat__watch *w)
-{
-	return w->in && w->in->is_member;
-}
-
 int cleat__uring_begin(struct cleat__sched *s)
 {
 	struct cleat__uring *u = s->backend_state;
@@ -189,9 +188,9 @@ int cleat__uring_begin(struct cleat__sched *s)
 	u->is_refused = err < 0;
 	for (struct cleat__watch *w = s->watches; w && err == 0; w = next) {
 		next = w->next;
-		if (!w->bound && w->armed == CLEAT__BOUND) {
+		if (!w->bound && w->armed == CLEAT__LISTED) {
 			cleat__bound_forget(u, w);
-			(void)start_poll(s, w, waits_once(w)); /* few */
+			(void)start_poll(s, w); /* few */
 		}
 	}
 	return err;
@@ -215,46 +214,6 @@ static int uring_open(struct cleat__sched *s, enum cleat_backend want)
 	return err;
 }
 
-/* Whether what is armed for W tells of DIRS. */
-static bool is_told(const struct cleat__watch *w, unsigned dirs)
-{
-	return (w->armed & (CLEAT__POLL | CLEAT__BOUND)) ||
-	       (dirs == CLEAT__IN && (w->armed & CLEAT__RECV));
-}
-
-static int submit_new(struct cleat__sched *s, struct cleat__op *op)
-{
-	for (unsigned i = 0; i < op->n; i++) {
-		struct cleat__watch *w = cleat__watch_of(op, i);
-		int err = is_told(w, op->dirs) ? 0 : learn(s, w, op);
-
-		if (err < 0)
-			return err;
-		if (op->dirs & CLEAT__OUT) /* much goes to and fro: see feed */
-			cleat__feed_stop(s->backend_state, w);
-	}
-	for (unsigned i = 0; i < op->n; i++)
-		cleat__arm(cleat__watch_of(op, i), op);
-	return 0;
-}
-
-/* Apart, and short: this is on every message's path. */
-static int uring_submit(struct cleat__sched *s, struct cleat__op *op)
-{
-	if (op->n != 1 || !is_told(op->one, op->dirs))
-		return submit_new(s, op);
-	cleat__arm(op->one, op);
-	return 0;
-}
-
-/* Nothing of OP is in the kernel, so it ends at once. */
-static void uring_cancel(struct cleat__sched *s, struct cleat__op *op,
-			 int reason)
-{
-	(void)s;
-	cleat__complete(op, reason);
-}
-
 static void end_waits(struct cleat__watch *w, int err)
 {
 	if (w->in)
@@ -266,15 +225,14 @@ static void end_waits(struct cleat__watch *w, int err)
 /* Who still waits on W needs another way to hear of it. */
 static void learn_again(struct cleat__sched *s, struct cleat__watch *w)
 {
-	const struct cleat__op *op = w->in ? w->in : w->out;
-	int err = op ? learn(s, w, op) : 0;
+	int err = w->in || w->out ? learn(s, w) : 0;
 
 	if (err < 0)
 		end_waits(w, err);
 }
 
 /* The poll of W is over: refused (-EBADF); or cancelled, by forget or to feed
- * W instead; or given up by a kernel short of room; or it was for one event.
+ * W instead; or given up by a kernel short of room.
  */
 static void handle_end(struct cleat__sched *s, struct cleat__watch *w, int res)
 {
@@ -283,7 +241,7 @@ static void handle_end(struct cleat__sched *s, struct cleat__watch *w, int res)
 		end_waits(w, res);
 	if (res > 0)
 		cleat__uring_ready(w, (unsigned)res);
-	if (!is_told(w, w->out ? CLEAT__OUT : CLEAT__IN))
+	if (!cleat__is_told(w, w->out ? CLEAT__OUT : CLEAT__IN))
 		learn_again(s, w);
 }
 
@@ -313,6 +271,7 @@ void cleat__uring_ready(struct cleat__watch *w, unsigned events)
 	cleat__became_ready(w, dirs);
 }
 
+/* The low bits of the address say which of KINDS it is. */
 static struct cleat__watch *watch_of(const struct io_uring_cqe *e)
 {
 	return (struct cleat__watch *)(uintptr_t)(e->user_data &
@@ -364,7 +323,7 @@ static void move_out(struct cleat__sched *s, struct cleat__watch *w,
 	if (!(w->armed & lost))
 		return;
 	cleat__uring_ended(w, lost);
-	if (w != &u->bound && !(w->armed & CLEAT__BOUND))
+	if (w != &u->bound && !(w->armed & CLEAT__LISTED))
 		err = cleat__bound_learn(s, w);
 	if (err < 0)
 		end_waits(w, err);
@@ -392,7 +351,7 @@ static void retreat(struct cleat__sched *s)
 	while (u->page->is_ours && io_uring_cq_ready(&u->ring) > 0)
 		handle_all(s);
 	if (!u->page->is_ours) {
-		lost |= CLEAT__BOUND;
+		lost |= CLEAT__LISTED;
 		renew_epoll(u);
 	}
 	for (struct cleat__watch *w = s->watches; w; w = next) {
@@ -439,20 +398,12 @@ static void uring_forget(struct cleat__sched *s, struct cleat__watch *w)
 	if (w->armed & CLEAT__RECV)
 		cleat__uring_stop(u, w, CLEAT__RECV);
 	cleat__uring_await(s, w, CLEAT__KINDS);
-	if (w->armed & CLEAT__BOUND)
+	if (w->armed & CLEAT__LISTED)
 		cleat__bound_forget(u, w);
 	if (w->armed & CLEAT__FED) {
 		cleat__feed_end(u, w);
 		cleat__uring_ended(w, CLEAT__FED);
 	}
-}
-
-/* As a rule it has told of its event, and is not known any more. */
-static void uring_move(struct cleat__sched *s, struct cleat__watch *from,
-		       struct cleat__watch *to)
-{
-	uring_forget(s, from);
-	*to = *from;
 }
 
 static void uring_starve(struct cleat__sched *s, struct cleat__watch *w)
@@ -477,7 +428,7 @@ static void uring_wait_until(struct cleat__sched *s, cleat_time until)
 		until = 0;
 	}
 	if (!u->bound.home)
-		(void)start_poll(s, &u->bound, false); /* or it is all over */
+		(void)start_poll(s, &u->bound); /* or it is all over */
 	handle_or_retreat(s, may_enter(u) ? cleat__ring_wait(u, until) : 0);
 }
 
@@ -494,10 +445,8 @@ const struct cleat__backend cleat__uring = {
 	.lends = CLEAT__PIECES * CLEAT__PIECE_STRIDE,
 	.open = uring_open,
 	.close = uring_close,
-	.submit = uring_submit,
-	.cancel = uring_cancel,
+	.learn = uring_learn,
 	.forget = uring_forget,
-	.move = uring_move,
 	.wait = uring_wait_until,
 	.wake = uring_wake,
 	.feed = cleat__feed,

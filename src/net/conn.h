@@ -17,13 +17,13 @@ struct cleat_conn {
 	uint64_t received, sent;
 	/* Bytes received but not consumed yet: from AT on, LEN of them. */
 	size_t stash_len;
+	unsigned char *stash;
 	bool cannot_send; /* a send has failed */
 	atomic_bool sending; /* a send is under way */
 	atomic_bool finished; /* FIN has been sent */
 	bool is_limited; /* IDLE_NS or END is set */
 	struct cleat__watch io;
 	size_t stash_at, stash_room;
-	unsigned char *stash;
 	int64_t idle_ns;
 	cleat_time end;
 	union {
@@ -57,10 +57,13 @@ void cleat__conn_ask_peer(struct cleat_conn *c);
 ssize_t cleat__conn_recv(struct cleat_conn *c, void *buf, size_t len,
 			 cleat_time until);
 
-/* cleat__conn_peek - whether C's peer has sent anything: 1, 0 if it has ended
- * instead, -EAGAIN for neither, or -errno.  For a C that was not received from.
+/* cleat__conn_peek - whether C has something to be received: 1, 0 if it has
+ * ended instead, -EAGAIN for neither, or -errno.
  */
 ssize_t cleat__conn_peek(struct cleat_conn *c);
+
+/* cleat__conn_shrink - C rests: give back memory that it can do without. */
+void cleat__conn_shrink(struct cleat_conn *c);
 
 /* cleat__conn_take - up to LEN bytes out of the stash. */
 size_t cleat__conn_take(struct cleat_conn *c, void *buf, size_t len);
@@ -80,7 +83,7 @@ int cleat__conn_wait(struct cleat_conn *c, enum cleat__dir dir,
 		     cleat_time until);
 
 /* cleat__conn_fail - note that STEP failed with ERR on C; returns ERR. */
-int cleat__conn_fail(const struct cleat_conn *c, int err, const char *step);
+__attribute__((cold)) int cleat__conn_fail(const struct cleat_conn *c, int err, const char *step);
 
 /* cleat__check_kind - whether FD can be adopted as a socket of TYPE: 0, or
  * -ENOTSOCK, -EPROTOTYPE, -EAFNOSUPPORT (neither IP nor unix).

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* One connection, in each of the modes.  All have a fiber of their own, in any
- * case from their first byte on: in CLEAT_SERVE_THREADS and _PROCESSES it waits
- * for the thread, or the child, that runs the handler.
+/* One connection, or one exchange of it, in each of the modes.  In all it has a
+ * fiber meanwhile: in CLEAT_SERVE_THREADS and _PROCESSES that waits for the
+ * thread, or the child, which runs the handler to the connection's end.
  */
 #include <errno.h>
 #include <signal.h>
@@ -63,16 +63,37 @@ void cleat__tell_end(struct cleat__handled *h, int error)
 		cleat__on_thread_stack(emit_end_of, &e);
 }
 
-static void run_handler(struct cleat__handled *h)
+bool cleat__exchange(const struct cleat__worker *w, struct cleat__handled *h)
+{
+	const struct cleat_service *s = w->server->service;
+
+	cleat__failure_forget();
+	if (s->exchange(&h->conn, s->arg))
+		return true;
+	cleat__tell_end(h, last_error());
+	return false;
+}
+
+/* Whether something has come of C, be it its end. */
+static bool await_more(struct cleat_conn *c)
+{
+	int err = 0;
+
+	if (cleat__conn_peek(c) == -EAGAIN)
+		err = cleat__conn_wait(c, CLEAT__IN, CLEAT_FOREVER);
+	return err == 0 || cleat__conn_fail(c, err, "wait for") == 0;
+}
+
+static void run_to_end(struct cleat__handled *h)
 {
 	const struct cleat_service *s = h->worker->server->service;
 
-	s->stream(&h->conn, s->arg);
-}
-
-static void in_fiber(struct cleat__handled *h)
-{
-	run_handler(h);
+	if (s->exchange) {
+		while (s->exchange(&h->conn, s->arg) && await_more(&h->conn))
+			cleat__failure_forget();
+	} else {
+		s->stream(&h->conn, s->arg);
+	}
 	cleat__tell_end(h, last_error());
 }
 
@@ -85,8 +106,7 @@ static void *thread_main(void *arg)
 {
 	struct threaded *t = arg;
 
-	run_handler(t->h);
-	cleat__tell_end(t->h, last_error());
+	run_to_end(t->h);
 	(void)cleat__parker_wake(&t->done); /* nothing else ends the wait */
 	return NULL;
 }
@@ -130,10 +150,11 @@ static void child_main(struct cleat__handled *h)
 	h->conn.io.home = NULL; /* the parent's, not ours to change */
 	for (unsigned i = 0; i < w->server->n_places; i++)
 		close_place(&w->places[i], &h->conn);
-	for (const struct cleat__handled *q = w->silent.first; q; q = q->next)
-		sys_close(q->conn.io.fd);
-	run_handler(h);
-	cleat__tell_end(h, last_error());
+	for (const struct cleat__handled *q = w->conns.first; q; q = q->next) {
+		if (q != h && q->conn.io.fd >= 0)
+			sys_close(q->conn.io.fd);
+	}
+	run_to_end(h);
 	sys_close(h->conn.io.fd);
 	(void)fflush(NULL); /* the handler's own: see fork_child() */
 	_exit(0);
@@ -192,7 +213,7 @@ static void in_process(struct cleat__handled *h)
 						      : -ECONNABORTED);
 }
 
-static void run_in_mode(struct cleat__handled *h)
+void cleat__run_in_mode(struct cleat__handled *h)
 {
 	switch (h->worker->server->opt->mode) {
 	case CLEAT_SERVE_THREADS:
@@ -203,7 +224,7 @@ static void run_in_mode(struct cleat__handled *h)
 		break;
 	case CLEAT_SERVE_FIBERS:
 	case CLEAT_SERVE_ONE:
-		in_fiber(h);
+		run_to_end(h);
 		break;
 	}
 }
@@ -244,24 +265,21 @@ void cleat__leave_conn(struct cleat__handled *h)
 
 void cleat__handle(void *arg)
 {
-	struct cleat__handled *from = arg;
-	_Alignas(64) struct cleat__handled h = *from;
-	struct cleat__worker *w = h.worker;
+	struct cleat__place *p = arg;
+	_Alignas(64) struct cleat__handled h = p->arriving;
+	struct cleat__worker *w = p->worker;
 
-	if (from == &h.place->arriving)
-		h.place->waiting = &h.conn;
-	else
-		cleat__silent_leave(from, &h);
-	cleat__enlist(&w->handled, &h);
-	run_in_mode(&h);
-	cleat__delist(&w->handled, &h);
+	p->waiting = &h.conn;
+	cleat__enlist(&w->conns, &h);
+	cleat__run_in_mode(&h);
+	cleat__delist(&w->conns, &h);
 	cleat__leave_conn(&h);
 }
 
 void cleat__cut(struct cleat__worker *w)
 {
 	cleat_scope_cancel(w->handling);
-	for (struct cleat__handled *h = w->handled.first; h; h = h->next) {
+	for (struct cleat__handled *h = w->conns.first; h; h = h->next) {
 		if (h->child > 0)
 			(void)kill(h->child, SIGKILL); /* a child of ours */
 		else if (w->server->opt->mode == CLEAT_SERVE_THREADS)

@@ -79,6 +79,8 @@ static int send_more(struct cleat_conn *c, const void *data, size_t len,
 	c->sent += (uint64_t)n;
 	data = (const char *)data + n;
 	len -= (size_t)n;
+	if (len == 0)
+		return 0;
 	return cleat__is_hot(data) ? send_copy(c, data, len, until)
 				   : send_rest(c, data, len, until);
 }
@@ -110,8 +112,9 @@ static int may_send(const struct cleat_conn *c, const void *data)
 	return err == 0 && c->cannot_send ? -EPIPE : err;
 }
 
-int cleat_send(struct cleat_conn *c, const void *data, size_t len,
-	       cleat_time until)
+static __attribute__((noinline)) int send_slowly(struct cleat_conn *c,
+						 const void *data, size_t len,
+						 cleat_time until)
 {
 	ssize_t n = 0;
 	int err;
@@ -121,11 +124,32 @@ int cleat_send(struct cleat_conn *c, const void *data, size_t len,
 	err = may_send(c, data);
 	if (err == 0 && len > 0 && cleat__is_ready(&c->io, CLEAT__OUT))
 		n = sys_send(c->io.fd, data, len);
-	if (err == 0 && n != (ssize_t)len)
+	if (err == 0)
 		err = send_more(c, data, len, n, until);
-	else if (err == 0)
-		c->sent += len;
 	return sent(c, err);
+}
+
+/* Whether a fiber has only to send: as it is for most messages. */
+static inline bool is_simple(struct cleat__sched *s, const struct cleat_conn *c)
+{
+	return s && !c->cannot_send &&
+	       !atomic_load_explicit(&c->sending, memory_order_relaxed) &&
+	       cleat__is_ready(&c->io, CLEAT__OUT) && cleat__goes_on(s);
+}
+
+/* Short, as cleat_view() is. */
+int cleat_send(struct cleat_conn *c, const void *data, size_t len,
+	       cleat_time until)
+{
+	ssize_t n;
+
+	if (len == 0 || !is_simple(cleat__self, c))
+		return send_slowly(c, data, len, until);
+	n = sys_send(c->io.fd, data, len);
+	if (n != (ssize_t)len)
+		return sent(c, send_more(c, data, len, n, until));
+	c->sent += len;
+	return 0;
 }
 
 /* Step over N bytes that went out: the piece that was cut is finished alone,

@@ -97,7 +97,9 @@ static int open_fd(struct cleat__place *p, int fd)
 static int check_handler(const struct cleat__server *s,
 			 const struct cleat__place *p)
 {
-	if (p->listener ? !!s->service->stream : !!s->service->dgram)
+	const struct cleat_service *to = s->service;
+
+	if (p->listener ? to->stream || to->exchange : !!to->dgram)
 		return 0;
 	return cleat__fail(-EPROTOTYPE, "serve", NULL,
 			   p->listener ? "not for streams; use udp://"
@@ -169,7 +171,7 @@ static void worker_done(struct cleat__server *s, struct cleat__worker *w)
 		cleat_dgram_close(w->places[i].dgram);
 	}
 	free(w->places);
-	cleat__blocks_close(&w->blocks);
+	cleat__seats_close(w);
 	if (w->wakeup > 0)
 		sys_close(w->wakeup);
 }

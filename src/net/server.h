@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The inside of cleat_serve(): serve.c opens and stops, worker.c accepts,
- * slots.c says how many, silent.c waits for a first byte, handle.c runs one
- * connection in its mode.
+ * slots.c says how many, seats.c has those served an exchange at a time,
+ * handle.c runs one connection in its mode.
  */
 #ifndef CLEAT_NET_SERVER_H
 #define CLEAT_NET_SERVER_H
@@ -44,8 +44,8 @@ struct cleat__server {
 	void *sources; /* tsearch(3) tree, see sources.c */
 };
 
-/* One connection.  Under way it lies on its fiber's stack: in the page that is
- * in use anyway, and at the start of a cache line.
+/* One connection.  It lies on its fiber's stack, in the page that is in use
+ * anyway and at the start of a cache line, or in a seat.
  */
 struct cleat__handled {
 	struct cleat_conn conn;
@@ -63,7 +63,7 @@ struct cleat__place {
 	struct cleat_dgram *dgram;
 	struct cleat__handled arriving; /* until its fiber has begun */
 	struct cleat_conn *waiting; /* accepted, but not yet forked for, nor
-				     * silent: one at most, closed by other
+				     * seated: one at most, closed by other
 				     * children */
 	enum cleat_proto proto;
 	bool shared; /* inherited, or unix: one queue for all workers */
@@ -81,18 +81,25 @@ struct cleat__worker {
 	int wakeup; /* eventfd: counts the stops asked for */
 	uint64_t stops; /* those that it has told of */
 	struct cleat_scope *accepting, *handling;
-	struct cleat__conns handled; /* those under way */
-	struct cleat__conns silent; /* see silent.c; the oldest first */
-	struct cleat__blocks blocks; /* for them */
-	struct cleat__pollset unheard; /* of the silent */
-	bool is_draining, is_short; /* no more silent ones come; no memory */
+	struct cleat__conns conns; /* but those that wait in their places */
+	/* Of seats.c: */
+	struct cleat__blocks blocks;
+	struct cleat__pollset seated;
+	struct cleat__timers limits; /* of those at rest, or earlier */
+	size_t n_seats;
+	unsigned n_free; /* attendants that are in no handler */
+	bool is_draining, is_short; /* nobody else comes; no memory */
+	bool is_apart; /* handlers run in threads or processes */
 };
 
-/* One that waits for its first byte, and has no fiber. */
-struct cleat__silent {
-	struct cleat__handled h; /* first */
-	struct cleat__member member;
-	cleat_time until;
+/* A connection that is served an exchange at a time.  What each message touches
+ * is two cache lines.
+ */
+struct cleat__seat {
+	struct cleat__member member; /* first */
+	unsigned timer; /* in worker.limits */
+	struct cleat__handled h;
+	cleat_time until; /* its limit, at rest */
 };
 
 void cleat__worker_run(struct cleat__worker *w);
@@ -112,37 +119,44 @@ void cleat__announce(const struct cleat__worker *w);
 /* cleat__emit - tell opt.event of E, with what E does not say filled in. */
 void cleat__emit(struct cleat__server *s, struct cleat_serve_event e);
 
-/* cleat__handle - the fiber of one connection; ARG is its cleat__handled, which
- * it takes over: one that arrives, or is silent.
+/* cleat__handle - the fiber of one connection; ARG is where it has arrived, its
+ * cleat__place.
  */
 void cleat__handle(void *arg);
+
+/* cleat__run_in_mode - run H's handler to its end, which it tells, in this
+ * fiber, a thread or a process.
+ */
+void cleat__run_in_mode(struct cleat__handled *h);
+
+/* cleat__exchange - one exchange of H, of W, in this fiber.  Returns whether H
+ * stays; if not, that has been told.
+ */
+bool cleat__exchange(const struct cleat__worker *w, struct cleat__handled *h);
 
 /* cleat__leave_conn - close H, and make room for another. */
 void cleat__leave_conn(struct cleat__handled *h);
 
 /* cleat__tell_end - tell opt.event that H has ended, with ERROR or 0. */
-void cleat__tell_end(struct cleat__handled *h, int error);
+__attribute__((cold)) void cleat__tell_end(struct cleat__handled *h, int error);
 
 /* cleat__enlist - put H last in LIST;  cleat__delist - take it out. */
 void cleat__enlist(struct cleat__conns *list, struct cleat__handled *h);
 void cleat__delist(struct cleat__conns *list, struct cleat__handled *h);
 
-/* cleat__silent_open - let W have silent ones: a fiber that sees to them, among
- * the handlers.  It returns once it is cancelled, or the last is gone after a
- * drain.
+/* cleat__seats_open - let W have seats, and who attends to them, among the
+ * handlers: until they are cancelled or, after a drain, the last seat is empty.
  */
-int cleat__silent_open(struct cleat__worker *w);
+int cleat__seats_open(struct cleat__worker *w);
+void cleat__seats_close(struct cleat__worker *w);
 
-/* cleat__silent_add - let who has arrived at P wait for his first byte, and
- * then be handled.  Returns 0, or -errno: then he is still there.
+/* cleat__seats_add - give a seat to who has arrived at P, and HAS_SPOKEN or
+ * not. Returns 0, or -errno: then he is still there.
  */
-int cleat__silent_add(struct cleat__place *p);
+int cleat__seats_add(struct cleat__place *p, bool has_spoken);
 
-/* cleat__silent_leave - TO, a copy, takes the place of the silent H. */
-void cleat__silent_leave(struct cleat__handled *h, struct cleat__handled *to);
-
-/* cleat__silent_drain - no more are added to W's. */
-void cleat__silent_drain(struct cleat__worker *w);
+/* cleat__seats_drain - no more are added to W's. */
+void cleat__seats_drain(struct cleat__worker *w);
 
 /* cleat__say_paused - that there is a shortage, ERR, or is no more, 0: to opt.
  * event, and once for each.  IS_PAUSED is the caller's.

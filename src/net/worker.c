@@ -81,10 +81,12 @@ static void undo_entry(struct cleat__place *p, struct cleat_conn *c)
 /* For SAID, what is known of the first byte: as of cleat__conn_peek(). */
 static int begin(struct cleat__place *p, ssize_t said)
 {
-	if (said > 0)
-		return cleat_go(p->worker->handling, cleat__handle,
-				&p->arriving, CLEAT_FOREVER);
-	return said == -EAGAIN ? cleat__silent_add(p) : 0;
+	if (!p->worker->server->service->exchange)
+		return cleat_go(p->worker->handling, cleat__handle, p,
+				CLEAT_FOREVER);
+	if (said > 0 || said == -EAGAIN)
+		return cleat__seats_add(p, said > 0);
+	return 0;
 }
 
 /* Who was gone before he said anything. */
@@ -98,7 +100,8 @@ static void end(struct cleat__place *p, int error)
 /* Of who has arrived, for whom there is a slot.  Returns 0 also for one that is
  * turned away.  Its handler runs at once: what has just been touched is in the
  * cache, a connection that is over already leaves its stack to the next, and
- * before another arrives it has moved to its stack, or a child is forked.
+ * before another arrives it has moved to its stack or seat, or a child is
+ * forked.
  */
 static int admit(struct cleat__place *p)
 {
@@ -120,7 +123,7 @@ static int admit(struct cleat__place *p)
 		p->arriving.started = cleat_now();
 	limit(s, c);
 	atomic_fetch_add(&s->active, 1);
-	if (s->service->client_first)
+	if (s->service->exchange)
 		said = cleat__conn_peek(c);
 	err = begin(p, said);
 	if (err < 0) {
@@ -282,7 +285,7 @@ static void emit_stage(struct cleat__server *s, enum cleat_serve_what what)
 
 static void cut(struct cleat__worker *w)
 {
-	if (!w->handled.first && !w->silent.first)
+	if (!w->conns.first)
 		return;
 	if (!atomic_exchange(&w->server->is_cut, true))
 		emit_stage(w->server, CLEAT_SERVE_CUT);
@@ -356,7 +359,7 @@ static void drain(struct cleat__worker *w, struct cleat_scope *watching)
 {
 	if (cleat_go(watching, cut_in_time, w, CLEAT_FOREVER) < 0)
 		cut(w);
-	cleat__silent_drain(w);
+	cleat__seats_drain(w);
 	(void)cleat_scope_wait(w->handling, CLEAT_FOREVER); /* not cancelled */
 }
 
@@ -369,8 +372,8 @@ static int get_ready(struct cleat__worker *w, struct cleat_scope *watching)
 		err = cleat_scope_open(&w->handling, 0);
 	if (err == 0 && w == s->workers && s->opt->stop_fd > 0)
 		err = cleat_go(watching, watch_stop_fd, s, CLEAT_FOREVER);
-	if (err == 0 && s->service->client_first)
-		err = cleat__silent_open(w);
+	if (err == 0 && s->service->exchange)
+		err = cleat__seats_open(w);
 	if (err == 0)
 		err = start_places(w);
 	return err < 0 ? err : wait_at_gate(s);

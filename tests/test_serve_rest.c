@@ -1,0 +1,587 @@
+/* SPDX-License-Identifier: MIT */
+/* cleat_serve() and an exchange handler: connections that rest in between. */
+#include "serving.h"
+
+#include <cleat/frame.h>
+
+static void init(struct server *s, enum cleat_serve_mode mode,
+		 const char *const *addrs,
+		 bool (*exchange)(struct cleat_conn *, void *),
+		 struct shared *sh)
+{
+	server_init(s, mode, addrs);
+	s->service = (struct cleat_service){ .exchange = exchange, .arg = sh };
+}
+
+static void calls_are(struct shared *sh, int n)
+{
+	assert_int_equal(atomic_load(&sh->calls), n);
+}
+
+/* One message is one exchange; the end may be one, too. */
+static bool echo_some(struct cleat_conn *c, void *arg)
+{
+	const void *data;
+	ssize_t n = cleat_view(c, &data, CLEAT_FOREVER);
+	bool stays =
+		n > 0 && cleat_send(c, data, (size_t)n, CLEAT_FOREVER) == 0;
+
+	if (arg && n > 0) {
+		shared_enter(arg);
+		shared_leave(arg);
+	}
+	return stays;
+}
+
+static void one_call_each(enum cleat_serve_mode mode, const char *const *addrs)
+{
+	enum {
+		CLIENTS = 4,
+		ROUNDS = 40 /* enough to be fed */
+	};
+	int n = mode == CLEAT_SERVE_ONE ? 1 : CLIENTS;
+	struct shared *sh = shared_new();
+	const struct event *e;
+	struct cleat_sockaddr at;
+	struct server s;
+	int fd[CLIENTS];
+
+	init(&s, mode, addrs, echo_some, sh);
+	server_start(&s);
+	at = where(&s);
+	for (int i = 0; i < n; i++)
+		fd[i] = dial(&at);
+	for (int round = 0; round < ROUNDS; round++) {
+		for (int i = 0; i < n; i++)
+			talk(fd[i], "hello");
+	}
+	for (int i = 0; i < n; i++) {
+		hang_up(fd[i]);
+		e = wait_event(&s, CLEAT_SERVE_ENDED);
+		assert_int_equal(e->error, 0);
+		assert_int_equal(e->bytes.received, 5 * ROUNDS);
+		assert_int_equal(e->bytes.sent, 5 * ROUNDS);
+	}
+	server_end(&s);
+	calls_are(sh, n * ROUNDS);
+	shared_free(sh);
+}
+
+static void one_for_each_message(void)
+{
+	struct kinds k;
+	const char *unix_addr[] = { NULL, NULL };
+
+	for (size_t i = 0; i < COUNT(modes); i++)
+		one_call_each(modes[i], loopback);
+	kinds_open(&k);
+	unix_addr[0] = k.unix_addr;
+	one_call_each(CLEAT_SERVE_FIBERS, unix_addr);
+	kinds_close(&k);
+}
+
+/* What was received ahead is another exchange's, at once. */
+static bool echo_line(struct cleat_conn *c, void *arg)
+{
+	char line[64];
+	ssize_t n =
+		cleat_recv_until(c, line, sizeof(line), "\n", 1, CLEAT_FOREVER);
+
+	if (n > 0)
+		shared_enter(arg);
+	return n > 0 && cleat_send(c, line, (size_t)n, CLEAT_FOREVER) == 0;
+}
+
+static bool echo_byte(struct cleat_conn *c, void *arg)
+{
+	char byte;
+	ssize_t n = cleat_recv(c, &byte, 1, CLEAT_FOREVER);
+
+	if (n > 0)
+		shared_enter(arg);
+	return n > 0 && cleat_send(c, &byte, 1, CLEAT_FOREVER) == 0;
+}
+
+static void several_at_once(void)
+{
+	for (size_t i = 0; i < COUNT(modes); i++) {
+		struct shared *sh = shared_new();
+		struct cleat_sockaddr at;
+		struct server s;
+		int fd;
+
+		init(&s, modes[i], loopback, echo_line, sh);
+		server_start(&s);
+		at = where(&s);
+		fd = dial(&at);
+		talk(fd, "one\ntwo\nthree\n");
+		calls_are(sh, 3);
+		say(fd, "fo");
+		(void)wait_event(&s, CLEAT_SERVE_ACCEPTED);
+		assert_false(has_word(fd));
+		say(fd, "ur\n");
+		hear(fd, "four\n");
+		hang_up(fd);
+		server_end(&s);
+		calls_are(sh, 4);
+		shared_free(sh);
+	}
+}
+
+/* More of them than anybody may do in a row. */
+static void bytes_in_a_row(void)
+{
+	struct shared *sh = shared_new();
+	struct cleat_sockaddr at;
+	struct server s;
+	char text[251] = "";
+	int fd[2];
+
+	memset(text, 'x', sizeof(text) - 1);
+	init(&s, CLEAT_SERVE_FIBERS, loopback, echo_byte, sh);
+	server_start(&s);
+	at = where(&s);
+	for (int i = 0; i < 2; i++)
+		fd[i] = dial(&at);
+	for (int i = 0; i < 2; i++)
+		say(fd[i], text);
+	for (int i = 0; i < 2; i++)
+		hear(fd[i], text);
+	for (int i = 0; i < 2; i++)
+		hang_up(fd[i]);
+	server_end(&s);
+	calls_are(sh, 2 * 250);
+	shared_free(sh);
+}
+
+/* Handlers that wait: the other clients have one, too. */
+static bool echo_four(struct cleat_conn *c, void *arg)
+{
+	char word[4];
+	int err;
+
+	shared_enter(arg);
+	err = (int)cleat_recv_exactly(c, word, sizeof(word), CLEAT_FOREVER);
+	shared_leave(arg);
+	return err >= 0 &&
+	       cleat_send(c, word, sizeof(word), CLEAT_FOREVER) == 0;
+}
+
+static void waiting_handlers(void)
+{
+	enum {
+		CLIENTS = 40
+	};
+	struct shared *sh = shared_new();
+	struct cleat_sockaddr at;
+	struct server s;
+	int fd[CLIENTS];
+
+	init(&s, CLEAT_SERVE_FIBERS, loopback, echo_four, sh);
+	server_start(&s);
+	at = where(&s);
+	for (int i = 0; i < CLIENTS; i++)
+		fd[i] = dial(&at);
+	for (int round = 0; round < 3; round++) {
+		for (int i = 0; i < CLIENTS - 1; i++)
+			say(fd[i], "ha");
+		talk(fd[CLIENTS - 1], "full");
+		for (int i = CLIENTS - 1; i-- > 0;) {
+			say(fd[i], "lf");
+			hear(fd[i], "half");
+		}
+	}
+	for (int i = 0; i < CLIENTS; i++)
+		hang_up(fd[i]);
+	server_end(&s);
+	assert_true(atomic_load(&sh->most) >= CLIENTS - 1);
+	assert_int_equal(atomic_load(&sh->now), 0);
+	shared_free(sh);
+}
+
+/* A reader that does not read holds up nobody else, and gets all. */
+static void slow_reader(void)
+{
+	enum {
+		MUCH = 4 << 20
+	};
+	static char much[MUCH];
+	struct cleat_sockaddr at;
+	struct server s;
+	size_t sent = 0, got = 0;
+	int slow, quick;
+
+	init(&s, CLEAT_SERVE_FIBERS, loopback, echo_some, NULL);
+	server_start(&s);
+	at = where(&s);
+	slow = dial(&at);
+	quick = dial(&at);
+	memset(much, 'm', sizeof(much));
+	assert_int_equal(fcntl(slow, F_SETFL, O_NONBLOCK), 0);
+	while (sent < MUCH) {
+		struct pollfd p = { .fd = slow, .events = POLLOUT };
+		ssize_t n = send(slow, much, MUCH - sent, MSG_NOSIGNAL);
+
+		if (n > 0)
+			sent += (size_t)n;
+		else if (poll(&p, 1, 200) == 0)
+			break; /* it is stuck, as it ought to be */
+	}
+	talk(quick, "never mind");
+	assert_int_equal(fcntl(slow, F_SETFL, 0), 0);
+	while (got < sent) {
+		ssize_t n = recv(slow, much, MUCH, 0);
+
+		assert_true(n > 0);
+		got += (size_t)n;
+	}
+	assert_int_equal(got, sent);
+	talk(slow, "here I am");
+	hang_up(slow);
+	hang_up(quick);
+	server_end(&s);
+}
+
+/* Ends */
+
+static bool first_word_is_last(struct cleat_conn *c, void *arg)
+{
+	(void)echo_some(c, arg);
+	return false;
+}
+
+/* Notes a failure, and goes on as if nothing had been. */
+static bool carefree(struct cleat_conn *c, void *arg)
+{
+	struct cleat_conn *none;
+
+	return echo_some(c, arg) && cleat_connect(&none, "?", NULL, 0) < 0;
+}
+
+static bool never_reads(struct cleat_conn *c, void *arg)
+{
+	(void)c;
+	shared_enter(arg);
+	return atomic_load(&((struct shared *)arg)->calls) < 1000;
+}
+
+static void how_they_end(void)
+{
+	for (size_t i = 0; i < COUNT(modes); i++) {
+		struct shared *sh = shared_new();
+		struct cleat_sockaddr at;
+		struct server s;
+		int fd;
+
+		init(&s, modes[i], loopback, first_word_is_last, sh);
+		server_start(&s);
+		at = where(&s);
+		fd = dial(&at);
+		talk(fd, "goodbye");
+		hear_end(fd);
+		hang_up(fd);
+		assert_int_equal(wait_event(&s, CLEAT_SERVE_ENDED)->error, 0);
+		server_end(&s);
+
+		init(&s, modes[i], loopback, carefree, sh);
+		server_start(&s);
+		at = where(&s);
+		fd = dial(&at);
+		talk(fd, "one");
+		talk(fd, "two");
+		hang_up(fd);
+		assert_int_equal(wait_event(&s, CLEAT_SERVE_ENDED)->error, 0);
+		server_end(&s);
+		calls_are(sh, 3);
+		shared_free(sh);
+	}
+}
+
+static void reset(int fd)
+{
+	const struct linger none = { .l_onoff = 1 };
+
+	assert_int_equal(
+		setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none)), 0);
+	(void)close(fd);
+}
+
+/* At rest, fed or not.  A child would have the client's socket, too. */
+static void reset_at_rest(void)
+{
+	for (size_t i = 0; i < COUNT(modes); i++) {
+		if (modes[i] == CLEAT_SERVE_PROCESSES)
+			continue;
+		for (int words = 1; words <= 40; words += 39) {
+			struct cleat_sockaddr at;
+			struct server s;
+			int fd;
+
+			init(&s, modes[i], loopback, echo_some, NULL);
+			server_start(&s);
+			at = where(&s);
+			fd = dial(&at);
+			for (int k = 0; k < words; k++)
+				talk(fd, "word");
+			reset(fd);
+			assert_int_equal(
+				wait_event(&s, CLEAT_SERVE_ENDED)->error,
+				-ECONNRESET);
+			server_end(&s);
+		}
+	}
+}
+
+/* A handler that does nothing is called on, and keeps nobody from a turn. */
+static void idle_handler(void)
+{
+	struct shared *sh = shared_new();
+	struct cleat_sockaddr at;
+	struct server s;
+	int fd;
+
+	init(&s, CLEAT_SERVE_FIBERS, loopback, never_reads, sh);
+	server_start(&s);
+	at = where(&s);
+	fd = dial(&at);
+	say(fd, "there is something");
+	hear_end(fd);
+	hang_up(fd);
+	server_end(&s);
+	calls_are(sh, 1000);
+	shared_free(sh);
+}
+
+/* Limits of time */
+
+static void idle_after(int words)
+{
+	struct cleat_sockaddr at;
+	const struct event *e;
+	struct server s;
+	int fd;
+
+	init(&s, CLEAT_SERVE_FIBERS, loopback, echo_some, NULL);
+	s.opt.idle_ns = 50 * CLEAT_MSEC;
+	server_start(&s);
+	at = where(&s);
+	fd = dial(&at);
+	for (int i = 0; i < words; i++)
+		talk(fd, "still here");
+	hear_end(fd);
+	hang_up(fd);
+	e = wait_event(&s, CLEAT_SERVE_ENDED);
+	assert_int_equal(e->error, -ETIMEDOUT);
+	assert_true(e->duration_ns >= s.opt.idle_ns);
+	server_end(&s);
+}
+
+static void too_long_at_rest(void)
+{
+	idle_after(1);
+	idle_after(40);
+}
+
+/* Whoever speaks lives on past many such limits; his lifetime ends him. */
+static void lifetime(void)
+{
+	struct cleat_sockaddr at;
+	const struct event *e;
+	struct server s;
+	char c;
+	int fd;
+
+	init(&s, CLEAT_SERVE_FIBERS, loopback, echo_some, NULL);
+	s.opt.idle_ns = HOUR;
+	s.opt.lifetime_ns = 100 * CLEAT_MSEC;
+	server_start(&s);
+	at = where(&s);
+	fd = dial(&at);
+	while (send(fd, "x", 1, MSG_NOSIGNAL) == 1 && recv(fd, &c, 1, 0) == 1)
+		;
+	hang_up(fd);
+	e = wait_event(&s, CLEAT_SERVE_ENDED);
+	assert_int_equal(e->error, -ETIMEDOUT);
+	assert_true(e->duration_ns >= s.opt.lifetime_ns);
+	server_end(&s);
+}
+
+/* The word says how many milliseconds he may be silent; 0 for ever. */
+static bool set_limit(struct cleat_conn *c, void *arg)
+{
+	char word[8] = "";
+
+	(void)arg;
+	if (cleat_recv_exactly(c, word, 4, CLEAT_FOREVER) < 0)
+		return false;
+	cleat_conn_limit(c, strtol(word, NULL, 10) * CLEAT_MSEC, CLEAT_FOREVER);
+	return cleat_send(c, word, 4, CLEAT_FOREVER) == 0;
+}
+
+/* Each has his own, in any order, and it may change. */
+static void limits_of_their_own(void)
+{
+	static const char *const words[] = { "0200", "0050", "9999", "0100",
+					     "0000" };
+	struct cleat_sockaddr at;
+	struct server s;
+	cleat_time begun;
+	int fd[5];
+
+	init(&s, CLEAT_SERVE_FIBERS, loopback, set_limit, NULL);
+	server_start(&s);
+	at = where(&s);
+	for (int i = 0; i < 5; i++)
+		fd[i] = dial(&at);
+	begun = cleat_now();
+	for (int i = 0; i < 5; i++)
+		talk(fd[i], words[i]);
+	hear_end(fd[1]);
+	assert_true(cleat_now() >= begun + 50 * CLEAT_MSEC);
+	hear_end(fd[3]);
+	assert_true(cleat_now() >= begun + 100 * CLEAT_MSEC);
+	hear_end(fd[0]);
+	assert_true(cleat_now() >= begun + 200 * CLEAT_MSEC);
+	talk(fd[2], "0000"); /* longer than before */
+	talk(fd[4], "0020"); /* and shorter */
+	begun = cleat_now();
+	hear_end(fd[4]);
+	assert_true(cleat_now() >= begun);
+	talk(fd[2], "0030");
+	hear_end(fd[2]);
+	for (int i = 0; i < 5; i++) {
+		assert_int_equal(wait_event(&s, CLEAT_SERVE_ENDED)->error,
+				 -ETIMEDOUT);
+		hang_up(fd[i]);
+	}
+	server_end(&s);
+}
+
+/* Many, each with a limit: the timers are as many as they. */
+static void many_limits(void)
+{
+	enum {
+		CLIENTS = 99
+	};
+	struct cleat_sockaddr at;
+	struct server s;
+	int fd[CLIENTS];
+
+	init(&s, CLEAT_SERVE_FIBERS, loopback, echo_some, NULL);
+	s.opt.idle_ns = 100 * CLEAT_MSEC;
+	s.opt.lifetime_ns = HOUR;
+	s.opt.mute = 1u << CLEAT_SERVE_ACCEPTED;
+	server_start(&s);
+	at = where(&s);
+	for (int i = 0; i < CLIENTS; i++) {
+		fd[i] = dial(&at);
+		if (i % 3 > 0)
+			say(fd[i], "x");
+		if (i % 3 == 2)
+			hang_up(fd[i]);
+	}
+	for (int i = 0; i < CLIENTS; i++) {
+		if (i % 3 == 1)
+			hear(fd[i], "x");
+		if (i % 3 == 2)
+			continue;
+		hear_end(fd[i]);
+		hang_up(fd[i]);
+	}
+	server_end(&s);
+	assert_int_equal(count_events(&s, CLEAT_SERVE_ENDED), CLIENTS);
+}
+
+/* Stopping: who rests may speak on, and is cut. */
+static void stops(void)
+{
+	for (size_t i = 0; i < COUNT(modes); i++) {
+		struct cleat_sockaddr at;
+		const struct event *e;
+		struct server s;
+		int fd;
+
+		init(&s, modes[i], loopback, echo_some, NULL);
+		server_start(&s);
+		at = where(&s);
+		fd = dial(&at);
+		talk(fd, "before");
+		server_stop(&s);
+		(void)wait_event(&s, CLEAT_SERVE_DRAINING);
+		talk(fd, "and after");
+		server_stop(&s);
+		hear_end(fd);
+		hang_up(fd);
+		server_join(&s);
+		assert_int_equal(s.result, 0);
+		e = wait_event(&s, CLEAT_SERVE_ENDED);
+		if (modes[i] != CLEAT_SERVE_THREADS)
+			assert_int_equal(e->error, -ECANCELED);
+	}
+}
+
+/* Memory: with two kinds of handler, silent and after many words. */
+
+static void rest_is_cheap(bool (*exchange)(struct cleat_conn *, void *))
+{
+	enum {
+		CLIENTS = 1000
+	};
+	struct shared *sh = shared_new();
+	static int fd[CLIENTS];
+	struct cleat_sockaddr at;
+	struct server s;
+	long before;
+
+	room_for(2 * CLIENTS + 100);
+	init(&s, CLEAT_SERVE_FIBERS, loopback, exchange, sh);
+	s.opt.mute = 1u << CLEAT_SERVE_ACCEPTED | 1u << CLEAT_SERVE_ENDED;
+	server_start(&s);
+	at = where(&s);
+	fd[0] = dial(&at);
+	talk(fd[0], "all is set up\n");
+	before = resident();
+	for (int i = 1; i < CLIENTS; i++)
+		fd[i] = dial(&at);
+	for (int round = 0; round < 3; round++) {
+		for (int i = 0; i < CLIENTS; i++)
+			talk(fd[i], "me\n");
+	}
+	if (!has_sanitizer())
+		assert_in_range(resident() - before, CLIENTS * 100,
+				CLIENTS * 1000);
+	for (int i = 0; i < CLIENTS; i++)
+		hang_up(fd[i]);
+	server_end(&s);
+	calls_are(sh, 1 + 3 * CLIENTS);
+	shared_free(sh);
+}
+
+static void memory(void)
+{
+	rest_is_cheap(echo_some);
+	rest_is_cheap(echo_line); /* what it received ahead is given back */
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		THREAD(one_for_each_message),
+		THREAD(several_at_once),
+		THREAD(bytes_in_a_row),
+		THREAD(waiting_handlers),
+		THREAD(slow_reader),
+		THREAD(how_they_end),
+		THREAD(reset_at_rest),
+		THREAD(idle_handler),
+		THREAD(too_long_at_rest),
+		THREAD(lifetime),
+		THREAD(limits_of_their_own),
+		THREAD(many_limits),
+		THREAD(stops),
+		THREAD(memory),
+		THREAD(no_child_is_left),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
