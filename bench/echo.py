@@ -9,7 +9,7 @@ from servers import CLEAT, RAW, Load, Server
 
 CONNS = [1, 50, 500, 5000]
 SIZES = [64, 1024, 16384]
-SERVERS = [*CLEAT, *RAW, "libuv", "libevent", "libev", "go", "asyncio",
+SERVERS = [*CLEAT, "cleat_fibers", *RAW, "libuv", "libevent", "libev", "go", "asyncio",
            "threads"]
 MANY = 5000  # where memory happens to lie matters: more processes
 

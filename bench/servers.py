@@ -30,6 +30,7 @@ def programs(build):
         "cleat": cleat,
         "cleat_epoll": [*cleat, "--backend", "epoll"],
         "cleat_uring": [*cleat, "--backend", "uring"],
+        "cleat_fibers": [build / "examples/echo-server", "127.0.0.1:0"],
         "raw_epoll": [bench / "raw_epoll"],
         "raw_uring": [bench / "raw_uring"],
         "raw_uring_poll": [bench / "raw_uring_poll"],

@@ -9,22 +9,23 @@
 
 #include <cleat.h>
 
-/* A message that does not fit is refused before any of it is read. */
-static void reverse(struct cleat_conn *c, void *arg)
+/* One message.  In between a client has no fiber, and costs next to nothing.
+ * A message that does not fit is refused before any of it is read.
+ */
+static bool reverse(struct cleat_conn *c, void *arg)
 {
 	cleat_time until = cleat_in(60 * CLEAT_SEC);
 	char in[4096], out[4096];
-	ssize_t n;
+	ssize_t n = cleat_recv_msg(c, in, sizeof(in), NULL, until);
 
 	(void)arg;
-	while ((n = cleat_recv_msg(c, in, sizeof(in), NULL, until)) >= 0) {
-		for (ssize_t i = 0; i < n; i++)
-			out[i] = in[n - 1 - i];
-		if (cleat_send_msg(c, out, (size_t)n, NULL, until) < 0)
-			break;
-	}
+	for (ssize_t i = 0; i < n; i++)
+		out[i] = in[n - 1 - i];
+	if (n >= 0 && cleat_send_msg(c, out, (size_t)n, NULL, until) == 0)
+		return true;
 	if (n != CLEAT_EEOF)
 		fprintf(stderr, "messages-server: %s\n", cleat_why());
+	return false;
 }
 
 static void announce(const struct cleat_serve_event *e, void *arg)
@@ -41,7 +42,7 @@ static void announce(const struct cleat_serve_event *e, void *arg)
 int main(int argc, char **argv)
 {
 	const char *addrs[] = { argc > 1 ? argv[1] : "127.0.0.1:35555", NULL };
-	const struct cleat_service service = { .stream = reverse };
+	const struct cleat_service service = { .exchange = reverse };
 	const struct cleat_serve_options options = {
 		.addrs = addrs,
 		.event = announce,
