@@ -5,7 +5,7 @@ connections."""
 import contextlib
 
 from measure import SLICES, middle, ratio, show, table
-from servers import CLEAT, RAW, Load, Server
+from servers import CLEAT, RAW, Load, Server, pin_patiently
 
 CONNS = [1, 50, 500, 5000]
 SIZES = [64, 1024, 16384]
@@ -16,11 +16,12 @@ MANY = 5000  # where memory happens to lie matters: more processes
 
 @contextlib.contextmanager
 def echo_ready(bench, name, conns, size):
-    with Server(bench.commands[name]) as server:
+    with Server(bench.commands[name], pin_patiently) as server:
         # A first client comes and goes: malloc and the like settle by it.
         with Load(bench.load, server, "echo", server.pid, 1, size) as first:
             first.ask(0.05)
-        with Load(bench.load, server, "echo", server.pid, conns, size) as load:
+        with Load(bench.load, server, "echo", server.pid, conns, size,
+                  prepare=pin_patiently) as load:
             load.ask(bench.args.slice)
             yield lambda: load.ask(bench.args.slice)
 

@@ -46,14 +46,14 @@ def programs(build):
             if os.access(command[0], os.X_OK)}
 
 
-def pin():
+def pin(core=CORE):
     """In a child: onto the core that servers and generators share."""
-    os.sched_setaffinity(0, {CORE})
+    os.sched_setaffinity(0, {core})
 
 
-def pin_patiently():
+def pin_patiently(core=CORE):
     """The same; and it runs once others wait, and not as soon as it may."""
-    pin()
+    pin(core)
     os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
@@ -123,11 +123,11 @@ def listening_port(pid):
 class Load:
     """The load generator on the same core, or on CORE, against SERVER."""
 
-    def __init__(self, program, server, mode, *words, core=CORE):
+    def __init__(self, program, server, mode, *words, core=CORE, prepare=pin):
         command = [program, mode, server.port, *words]
         self.process = subprocess.Popen(
             [str(word) for word in command], text=True,
-            preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+            preexec_fn=lambda: prepare(core),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE)
 

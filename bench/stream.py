@@ -4,7 +4,7 @@
 import contextlib
 
 from measure import middle, ratio, show, table
-from servers import CLEAT, Load, Server
+from servers import CLEAT, Load, Server, pin_patiently
 
 CONNS = [1, 10]
 SERVERS = [*CLEAT, "raw_epoll"]
@@ -20,9 +20,9 @@ def command_of(bench, name, service):
 
 @contextlib.contextmanager
 def stream_ready(bench, name, service, conns):
-    with Server(command_of(bench, name, service)) as server, \
+    with Server(command_of(bench, name, service), pin_patiently) as server, \
             Load(bench.load, server, "stream", server.pid, conns,
-                 WAYS[service]) as load:
+                 WAYS[service], prepare=pin_patiently) as load:
         load.ask(bench.args.slice)
         yield lambda: load.ask(bench.args.slice)
 

@@ -209,10 +209,11 @@ void log_ended(const struct log *l, const struct cleat_sockaddr *local,
 	char counts[64] = "";
 	const double ms = (double)duration_ns / (double)CLEAT_MSEC;
 	const enum log_level level = level_of(error);
-	const char *why = end_of(error, bytes != NULL);
+	const char *why;
 
 	if (!log_wants(l, level))
 		return;
+	why = end_of(error, bytes != NULL);
 	if (bytes)
 		(void)snprintf(counts, sizeof(counts),
 			       "received %ju bytes, sent %ju, ",

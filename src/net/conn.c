@@ -188,6 +188,8 @@ static inline ssize_t recv_now(struct cleat_conn *c, void *buf, size_t len)
 		c->received += (uint64_t)n;
 		if ((size_t)n < len && !c->io.exact)
 			cleat__drained(&c->io);
+		else
+			c->has_more = n >= CLEAT__HOT_SIZE;
 	} else if (n == -EAGAIN) {
 		cleat__drained(&c->io);
 	}
@@ -242,6 +244,10 @@ ssize_t cleat__conn_peek(struct cleat_conn *c)
 
 	if (c->stash_len > 0 || c->io.n_pieces > 0)
 		return 1;
+	if (c->has_more) { /* as a rule; else the handler waits for it */
+		c->has_more = false;
+		return 1;
+	}
 	if (cleat__is_fed(&c->io) || !cleat__is_ready(&c->io, CLEAT__IN))
 		return -EAGAIN;
 	n = sys_peek(c->io.fd, &first, 1);
