@@ -187,12 +187,17 @@ static void answer_dgram(struct cleat_dgram *d,
 
 /* discard, RFC 863 */
 
+/* As much as there can be in one view is part of a stream. */
 static bool discard_some(struct cleat_conn *c, void *arg)
 {
 	const void *data;
+	ssize_t n;
 
 	(void)arg;
-	return cleat_view(c, &data, CLEAT_FOREVER) > 0;
+	do
+		n = cleat_view(c, &data, CLEAT_FOREVER);
+	while (n == CHUNK_MAX);
+	return n > 0;
 }
 
 static void discard_dgram(struct cleat_dgram *d,

@@ -4,6 +4,8 @@
 
 #include <cleat/frame.h>
 
+#include <sys/ioctl.h>
+
 static void init(struct server *s, enum cleat_serve_mode mode,
 		 const char *const *addrs,
 		 bool (*exchange)(struct cleat_conn *, void *),
@@ -78,6 +80,67 @@ static void one_for_each_message(void)
 	unix_addr[0] = k.unix_addr;
 	one_call_each(CLEAT_SERVE_FIBERS, unix_addr);
 	kinds_close(&k);
+}
+
+/* Two pieces are one message. */
+static bool echo_hello(struct cleat_conn *c, void *arg)
+{
+	struct shared *sh = arg;
+	const void *data;
+	ssize_t n;
+	int has = 5;
+
+	shared_enter(sh);
+	while (atomic_load(&sh->calls) == 1 && has >= 0 && has < 10)
+		assert_int_equal(ioctl(cleat_conn_fd(c), FIONREAD, &has), 0);
+	n = cleat_view(c, &data, 0); /* is there, or it is the end */
+	return n > 0 && cleat_send(c, data, (size_t)n, CLEAT_FOREVER) == 0;
+}
+
+/* For a moment, in which a call for nothing would come. */
+static void is_silent(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	assert_int_equal(poll(&p, 1, 10), 0);
+}
+
+/* A handler need not wait: also where the kernel tells of what has been read
+ * already, or no longer receives ahead.
+ */
+static void called_for_something(void)
+{
+	enum {
+		LARGE = 4096
+	};
+	struct shared *sh = shared_new();
+	static char large[LARGE + 1];
+	struct cleat_sockaddr at;
+	struct server s;
+	int fd;
+
+	memset(large, 'l', LARGE);
+	init(&s, CLEAT_SERVE_FIBERS, loopback, echo_hello, sh);
+	server_start(&s);
+	at = where(&s);
+	fd = dial(&at);
+	(void)wait_event(&s, CLEAT_SERVE_ACCEPTED);
+	say(fd, "hello");
+	while (atomic_load(&sh->calls) == 0)
+		sched_yield();
+	talk(fd, "hello");
+	hear(fd, "hello");
+	is_silent(fd);
+	for (int round = 0; round < 3; round++) {
+		for (int i = 0; i < 40; i++)
+			talk(fd, "word");
+		say(fd, large);
+		assert_int_equal(recv(fd, large, LARGE, MSG_WAITALL), LARGE);
+		is_silent(fd);
+	}
+	hang_up(fd);
+	server_end(&s);
+	shared_free(sh);
 }
 
 /* What was received ahead is another exchange's, at once. */
@@ -567,6 +630,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		THREAD(one_for_each_message),
+		THREAD(called_for_something),
 		THREAD(several_at_once),
 		THREAD(bytes_in_a_row),
 		THREAD(waiting_handlers),

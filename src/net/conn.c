@@ -188,8 +188,6 @@ static inline ssize_t recv_now(struct cleat_conn *c, void *buf, size_t len)
 		c->received += (uint64_t)n;
 		if ((size_t)n < len && !c->io.exact)
 			cleat__drained(&c->io);
-		else
-			c->has_more = n >= CLEAT__HOT_SIZE;
 	} else if (n == -EAGAIN) {
 		cleat__drained(&c->io);
 	}
@@ -236,18 +234,21 @@ void cleat__conn_shrink(struct cleat_conn *c)
 	c->stash_room = 0;
 }
 
-/* Who is fed will be told of whatever comes next, its end too. */
+/* Who is fed will be told of whatever comes next, its end too; here he may be
+ * found to be no longer.
+ */
 ssize_t cleat__conn_peek(struct cleat_conn *c)
 {
+	struct cleat__sched *s = c->io.home;
 	char first;
-	ssize_t n;
+	ssize_t n = -EAGAIN;
 
 	if (c->stash_len > 0 || c->io.n_pieces > 0)
 		return 1;
-	if (c->has_more) { /* as a rule; else the handler waits for it */
-		c->has_more = false;
-		return 1;
-	}
+	if (cleat__is_fed(&c->io))
+		n = s->backend->take(s, &c->io, NULL, &first, sizeof(first));
+	if (n != -EAGAIN)
+		return n;
 	if (cleat__is_fed(&c->io) || !cleat__is_ready(&c->io, CLEAT__IN))
 		return -EAGAIN;
 	n = sys_peek(c->io.fd, &first, 1);

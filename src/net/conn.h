@@ -22,7 +22,6 @@ struct cleat_conn {
 	atomic_bool sending; /* a send is under way */
 	atomic_bool finished; /* FIN has been sent */
 	bool is_limited; /* IDLE_NS or END is set */
-	bool has_more; /* a receive filled so large a buffer */
 	struct cleat__watch io;
 	size_t stash_at, stash_room;
 	int64_t idle_ns;

@@ -96,7 +96,16 @@ static __attribute__((noinline)) void leave(struct cleat__worker *w, struct clea
 	w->n_seats--;
 }
 
-/* More than 0 if Q, who rested, is to be served; else what he has ended with.
+/* Whether W may be ready for nothing: an io_uring tells of what has been read
+ * since, and of the end of receiving ahead; and urgent data is not received.
+ */
+static bool may_be_nothing(const struct cleat__watch *w)
+{
+	return w->exact || (w->armed & (CLEAT__POLL | CLEAT__FED));
+}
+
+/* More than 0 if Q, who rested, is to be served, and -EAGAIN if he is to rest
+ * on; else what he has ended with.
  */
 static ssize_t outcome(struct cleat__seat *q)
 {
@@ -105,11 +114,9 @@ static ssize_t outcome(struct cleat__seat *q)
 
 	if (err < 0)
 		cleat__set_ready(&q->h.conn.io, CLEAT__IN); /* a last look */
-	if (err < 0 || q->h.conn.io.exact)
+	if (err < 0 || may_be_nothing(&q->h.conn.io))
 		said = cleat__conn_peek(&q->h.conn);
-	if (said == -EAGAIN)
-		return err < 0 ? err : 1; /* urgent data alone */
-	return said;
+	return said == -EAGAIN && err < 0 ? err : said;
 }
 
 static void attend(void *arg);
@@ -178,6 +185,8 @@ static bool handle(struct cleat__worker *w, struct cleat__seat *q)
 		if (said > 0 && cleat__enter() < 0) /* others wait, too */
 			said = -ECANCELED;
 	}
+	if (said == -EAGAIN && cleat__self->current->cancelled)
+		said = -ECANCELED; /* nobody will attend to him */
 	if (said == -EAGAIN) {
 		cleat__conn_shrink(&q->h.conn);
 		said = rest(w, q);
