@@ -520,6 +520,53 @@ static void limits_of_their_own(void)
 	server_end(&s);
 }
 
+/* Who has said a word has no limit; "more" is half of one. */
+static bool half_or_whole(struct cleat_conn *c, void *arg)
+{
+	char word[4] = "";
+	int err;
+
+	(void)arg;
+	cleat_conn_limit(c, 0, CLEAT_FOREVER);
+	do
+		err = (int)cleat_recv_exactly(c, word, 4, CLEAT_FOREVER);
+	while (err >= 0 && memcmp(word, "more", 4) == 0);
+	return err >= 0 && cleat_send(c, word, 4, CLEAT_FOREVER) == 0;
+}
+
+/* Two attendants know of no limit; the one that is told of the first is called
+ * away.
+ */
+static void limit_while_one_is_away(void)
+{
+	int fd[3], listener;
+	struct cleat_sockaddr at;
+	struct server s;
+
+	listener = listen_here(&at);
+	fd[0] = dial(&at);
+	say(fd[0], "stay"); /* and so he never had one */
+	init(&s, CLEAT_SERVE_FIBERS, NULL, half_or_whole, NULL);
+	s.opt.fds = &listener;
+	s.opt.n_fds = 1;
+	s.opt.idle_ns = 100 * CLEAT_MSEC;
+	server_start(&s);
+	hear(fd[0], "stay");
+	for (int i = 0; i < 9; i++)
+		talk(fd[0], "stay");
+	(void)wait_event(&s, CLEAT_SERVE_ACCEPTED);
+	for (int i = 1; i < 3; i++) {
+		fd[i] = dial(&at);
+		(void)wait_event(&s, CLEAT_SERVE_ACCEPTED);
+	}
+	say(fd[2], "more");
+	hear_end(fd[1]);
+	talk(fd[2], "done");
+	for (int i = 0; i < 3; i++)
+		hang_up(fd[i]);
+	server_end(&s);
+}
+
 /* Many, each with a limit: the timers are as many as they. */
 static void many_limits(void)
 {
@@ -641,6 +688,7 @@ int main(void)
 		THREAD(too_long_at_rest),
 		THREAD(lifetime),
 		THREAD(limits_of_their_own),
+		THREAD(limit_while_one_is_away),
 		THREAD(many_limits),
 		THREAD(stops),
 		THREAD(memory),

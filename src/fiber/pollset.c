@@ -39,7 +39,7 @@ void cleat__member_done(struct cleat__op *op, int result)
 	else
 		set->first = m;
 	set->last = m;
-	cleat__pollset_stir(set);
+	cleat__queue_wake_one(&set->waiting);
 }
 
 struct cleat__member *cleat__pollset_next(struct cleat__pollset *set)
@@ -50,7 +50,7 @@ struct cleat__member *cleat__pollset_next(struct cleat__pollset *set)
 		return NULL;
 	set->first = m->next;
 	if (set->first && set->waiting.head)
-		cleat__pollset_stir(set);
+		cleat__queue_wake_one(&set->waiting);
 	cleat__self->streak = 0;
 	return m;
 }
@@ -62,5 +62,5 @@ int cleat__pollset_wait(struct cleat__pollset *set, cleat_time until)
 
 void cleat__pollset_stir(struct cleat__pollset *set)
 {
-	cleat__queue_wake_one(&set->waiting);
+	cleat__queue_wake_all(&set->waiting);
 }

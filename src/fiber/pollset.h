@@ -47,8 +47,7 @@ struct cleat__member *cleat__pollset_next(struct cleat__pollset *set);
  */
 int cleat__pollset_wait(struct cleat__pollset *set, cleat_time until);
 
-/* cleat__pollset_stir - end one such wait: there is something else to look at.
- */
+/* cleat__pollset_stir - end such waits: there is something else to look at. */
 void cleat__pollset_stir(struct cleat__pollset *set);
 
 /* cleat__member_done - for wait.c: the op of a member is. */

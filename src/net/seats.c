@@ -49,7 +49,7 @@ static void set_limit(struct cleat__worker *w, struct cleat__seat *q)
 	cleat__timers_remove(&w->limits, &q->timer);
 	cleat__timers_add(&w->limits, &q->timer, until);
 	if (q->timer == 1)
-		cleat__pollset_stir(&w->seated); /* who waits for a later one */
+		cleat__pollset_stir(&w->seated); /* all wait for a later one */
 }
 
 /* Returns 0 or -errno. */
@@ -243,7 +243,8 @@ static void attend(void *arg)
 		}
 	}
 	w->n_free--;
-	cleat__pollset_stir(&w->seated); /* whether all may go */
+	if (is_over(w))
+		cleat__pollset_stir(&w->seated); /* so that all go */
 }
 
 int cleat__seats_open(struct cleat__worker *w)
