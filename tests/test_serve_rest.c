@@ -305,6 +305,63 @@ static void slow_reader(void)
 	server_end(&s);
 }
 
+/* Swallows, and never answers: its only call is one that can give way. */
+static bool swallow_line(struct cleat_conn *c, void *arg)
+{
+	char line[8];
+
+	shared_enter(arg);
+	return cleat_recv_until(c, line, sizeof(line), "\n", 1, CLEAT_FOREVER) >
+	       0;
+}
+
+static void *flood(void *arg)
+{
+	static char lines[60000];
+	const int *fd = arg;
+
+	memset(lines, '\n', sizeof(lines));
+	while (send(*fd, lines, sizeof(lines), MSG_NOSIGNAL) > 0)
+		;
+	return NULL;
+}
+
+/* Some who always have something to say hold up nobody else. */
+static void floods(void)
+{
+	enum {
+		FLOODS = 3
+	};
+	struct shared *sh = shared_new();
+	struct cleat_sockaddr at;
+	pthread_t thread[FLOODS];
+	int fd[FLOODS], other;
+	struct server s;
+
+	init(&s, CLEAT_SERVE_FIBERS, loopback, swallow_line, sh);
+	server_start(&s);
+	at = where(&s);
+	other = dial(&at);
+	say(other, "a\nb\n"); /* two attendants are there */
+	for (int i = 0; i < FLOODS; i++) {
+		fd[i] = dial(&at);
+		assert_int_equal(
+			pthread_create(&thread[i], NULL, flood, &fd[i]), 0);
+	}
+	while (atomic_load(&sh->calls) < 100000)
+		sched_yield();
+	say(other, "too long a line");
+	hear_end(other);
+	hang_up(other);
+	for (int i = 0; i < FLOODS; i++) {
+		(void)shutdown(fd[i], SHUT_RDWR);
+		assert_int_equal(pthread_join(thread[i], NULL), 0);
+		(void)close(fd[i]);
+	}
+	server_end(&s);
+	shared_free(sh);
+}
+
 /* Ends */
 
 static bool first_word_is_last(struct cleat_conn *c, void *arg)
@@ -682,6 +739,7 @@ int main(void)
 		THREAD(bytes_in_a_row),
 		THREAD(waiting_handlers),
 		THREAD(slow_reader),
+		THREAD(floods),
 		THREAD(how_they_end),
 		THREAD(reset_at_rest),
 		THREAD(idle_handler),

@@ -87,7 +87,8 @@ int cleat__seats_add(struct cleat__place *p, bool has_spoken)
 	return 0;
 }
 
-static __attribute__((noinline)) void leave(struct cleat__worker *w, struct cleat__seat *q)
+static __attribute__((noinline)) void leave(struct cleat__worker *w,
+					    struct cleat__seat *q)
 {
 	cleat__timers_remove(&w->limits, &q->timer);
 	cleat__delist(&w->conns, &q->h);
@@ -155,36 +156,41 @@ static int stand_by(struct cleat__worker *w)
 }
 
 /* Returns whether Q stays; if not, that has been told. */
-static bool serve(struct cleat__worker *w, struct cleat__seat *q)
+static bool exchange(const struct cleat__worker *w, struct cleat__seat *q)
 {
-	bool stays = false;
-
-	w->n_free--;
-	if (w->is_apart)
-		cleat__run_in_mode(&q->h);
-	else
-		stays = cleat__exchange(w, &q->h);
-	w->n_free++;
-	return stays;
+	if (!w->is_apart)
+		return cleat__exchange(w, &q->h);
+	cleat__run_in_mode(&q->h);
+	return false;
 }
 
-/* All that Q has to say for now.  Returns whether he stays; if not, that has
- * been told.
+/* All that Q has to say for now.  Who attends to him meanwhile is not free, not
+ * even while others have their turn.  Returns -EAGAIN if Q is to rest, 1 if he
+ * leaves and that has been told, else what he has ended with.
  */
-static bool handle(struct cleat__worker *w, struct cleat__seat *q)
+static ssize_t serve(struct cleat__worker *w, struct cleat__seat *q)
 {
-	ssize_t said = outcome(q);
+	ssize_t said = 1;
 
-	while (said > 0) {
-		said = stand_by(w);
-		if (said < 0)
-			break;
-		if (!serve(w, q))
-			return false;
+	w->n_free--;
+	while (said > 0 && exchange(w, q)) {
 		said = cleat__conn_peek(&q->h.conn);
 		if (said > 0 && cleat__enter() < 0) /* others wait, too */
 			said = -ECANCELED;
 	}
+	w->n_free++;
+	return said;
+}
+
+/* Returns whether Q stays; if not, that has been told. */
+static bool handle(struct cleat__worker *w, struct cleat__seat *q)
+{
+	ssize_t said = outcome(q);
+
+	if (said > 0)
+		said = stand_by(w) < 0 ? -ECANCELED : serve(w, q);
+	if (said > 0)
+		return false;
 	if (said == -EAGAIN && cleat__self->current->cancelled)
 		said = -ECANCELED; /* nobody will attend to him */
 	if (said == -EAGAIN) {
@@ -197,7 +203,8 @@ static bool handle(struct cleat__worker *w, struct cleat__seat *q)
 	return false;
 }
 
-static __attribute__((cold)) void end_overdue(struct cleat__worker *w, cleat_time now)
+static __attribute__((cold)) void end_overdue(struct cleat__worker *w,
+					      cleat_time now)
 {
 	while (cleat__timers_next(&w->limits) <= now) {
 		struct cleat__seat *q = seat_of_timer(w->limits.heap[0].index);
