@@ -385,6 +385,8 @@ static int serving(struct things *t)
  */
 struct clients {
 	int first, second;
+	int heard; /* of them */
+	bool is_paused;
 };
 
 static int dial(const struct cleat_sockaddr *at)
@@ -401,6 +403,8 @@ static void come(const struct cleat_serve_event *e, void *arg)
 	struct clients *c = arg;
 	int third;
 
+	if (e->what == CLEAT_SERVE_PAUSED || e->what == CLEAT_SERVE_RESUMED)
+		c->is_paused = e->what == CLEAT_SERVE_PAUSED;
 	if (e->what != CLEAT_SERVE_LISTENING)
 		return;
 	c->first = dial(e->local);
@@ -413,11 +417,14 @@ static void come(const struct cleat_serve_event *e, void *arg)
 
 static bool wake_the_first(struct cleat_conn *conn, void *arg)
 {
-	const struct clients *c = arg;
+	struct clients *c = arg;
 	char x;
 
-	if (cleat_recv(conn, &x, 1, soon()) == 1 && x == '2')
+	c->heard++;
+	if (cleat_recv(conn, &x, 1, soon()) == 1 && x == '2') {
 		(void)send(c->first, "1", 1, MSG_NOSIGNAL);
+		(void)cleat_sleep(cleat_in(CLEAT_MSEC)); /* or is cut */
+	}
 	return false;
 }
 
@@ -426,7 +433,7 @@ static int first_bytes(struct things *t)
 {
 	const struct itimerspec before_long = { .it_value.tv_nsec = 50000000 };
 	const char *const addrs[] = { "127.0.0.1:0", NULL };
-	struct clients c = { -1, -1 };
+	struct clients c = { .first = -1, .second = -1 };
 	const struct cleat_service service = { .exchange = wake_the_first,
 					       .arg = &c };
 	const struct cleat_serve_options opt = { .addrs = addrs,
@@ -445,6 +452,8 @@ static int first_bytes(struct things *t)
 	if (c.second >= 0)
 		close(c.second);
 	MUST(err);
+	if (c.is_paused && c.heard == 2) /* at last they had stacks */
+		assert_string_not_equal(fault_disarm(), "mprotect");
 	return 0;
 }
 

@@ -136,17 +136,18 @@ static __attribute__((cold)) int start_attendant(struct cleat__worker *w)
  */
 static __attribute__((cold)) int call_another(struct cleat__worker *w)
 {
-	int err = 0;
-
 	while (w->n_free < 2) {
-		err = start_attendant(w);
+		int err = start_attendant(w);
+
 		if (err == -ECANCELED)
 			return err;
-		cleat__say_paused(w->server, &w->is_short, err);
-		if (err < 0)
+		if (err < 0) {
+			cleat__say_paused(w->server, &w->is_short, err);
 			(void)cleat_sleep(cleat_in(CLEAT__PAUSE)); /* asked
 								    * above */
+		}
 	}
+	cleat__say_paused(w->server, &w->is_short, 0);
 	return 0;
 }
 
