@@ -282,7 +282,8 @@ void cleat__cut(struct cleat__worker *w)
 	for (struct cleat__handled *h = w->conns.first; h; h = h->next) {
 		if (h->child > 0)
 			(void)kill(h->child, SIGKILL); /* a child of ours */
-		else if (w->server->opt->mode == CLEAT_SERVE_THREADS)
+		else if (w->server->opt->mode == CLEAT_SERVE_THREADS &&
+			 !h->conn.io.in) /* nor at rest: see seats.c */
 			(void)cleat_shutdown(&h->conn,
 					     CLEAT_BOTH); /* or gone */
 	}

@@ -151,8 +151,11 @@ static __attribute__((cold)) int call_another(struct cleat__worker *w)
 	return 0;
 }
 
+/* After a cut no handler begins. */
 static int stand_by(struct cleat__worker *w)
 {
+	if (cleat__self->current->cancelled)
+		return -ECANCELED;
 	return w->n_free < 2 ? call_another(w) : 0;
 }
 
