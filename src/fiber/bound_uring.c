@@ -14,7 +14,7 @@
 
 int cleat__bound_learn(struct cleat__sched *s, struct cleat__watch *w)
 {
-	const struct cleat__uring *u = s->backend_state;
+	struct cleat__uring *u = s->backend_state;
 	struct epoll_event e = {
 		.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET,
 		.data.ptr = w,
@@ -26,6 +26,7 @@ int cleat__bound_learn(struct cleat__sched *s, struct cleat__watch *w)
 	if (!w->armed)
 		cleat__watch_link(s, w);
 	w->armed |= CLEAT__LISTED;
+	u->n_listed++;
 	return 0;
 }
 

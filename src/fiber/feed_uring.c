@@ -18,6 +18,7 @@
  * than that for a poll, costs more than the calls that it spares.
  */
 #define FED_MAX 512
+#define OTHERS_MAX 1024
 
 static char *memory_of(const struct cleat__uring *u, unsigned id)
 {
@@ -70,10 +71,9 @@ void cleat__feed(struct cleat__sched *s, struct cleat__watch *w,
 	struct cleat__uring *u = s->backend_state;
 	struct io_uring_sqe *sqe;
 
-	if (w->home != s || u->n_fed == FED_MAX || !has_buffers(s) ||
-	    !(w->armed & CLEAT__POLL) || (w->armed & CLEAT__RECV))
+	if (w->home != s || w->bound || (w->armed & CLEAT__RECV) ||
+	    u->n_fed == FED_MAX || u->n_listed > OTHERS_MAX || !has_buffers(s))
 		return;
-	cleat__uring_stop(u, w, CLEAT__POLL);
 	sqe = cleat__uring_ask(u);
 	if (!sqe)
 		return;
@@ -86,6 +86,10 @@ void cleat__feed(struct cleat__sched *s, struct cleat__watch *w,
 	sqe->buf_group = GROUP;
 	w->armed |= CLEAT__RECV | CLEAT__FED;
 	u->n_armed++;
+	if (w->armed & CLEAT__POLL)
+		cleat__uring_stop(u, w, CLEAT__POLL);
+	if (w->armed & CLEAT__LISTED)
+		cleat__bound_forget(u, w);
 }
 
 void cleat__feed_stop(struct cleat__uring *u, struct cleat__watch *w)

@@ -42,6 +42,7 @@ struct cleat__uring {
 	unsigned enter, registering; /* flags for these calls */
 	struct cleat__page *page;
 	unsigned n_armed; /* polls and receives */
+	unsigned n_listed; /* watches in the epoll: bound ones, and others */
 	struct cleat__watch wakeup; /* an eventfd, written by wake */
 	struct cleat__watch bound; /* an epoll: see bound_uring.c */
 	bool has_more; /* events, which the ring will not tell of again */

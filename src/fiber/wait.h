@@ -65,6 +65,9 @@ struct cleat__watch {
 	struct cleat__sched *home; /* whose backend knows FD; or NULL */
 	struct cleat__op *in, *out; /* who waits */
 	struct cleat__watch *prev, *next; /* of the same home */
+	/* Whoever waits is to hear of nothing that he has read already: as a
+	 * ring's poll would tell him. */
+	bool strict;
 	/* It keeps an address from others, who must find it free as soon as the
 	 * process has ended; or may, or be closed by its owner meanwhile. */
 	bool bound;

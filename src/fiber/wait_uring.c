@@ -67,11 +67,16 @@ static bool has_ring(struct cleat__sched *s)
 	       (++u->n_learnt > FEW && cleat__uring_begin(s) == 0);
 }
 
+static bool may_be_polled(const struct cleat__watch *w)
+{
+	return !w->bound && !w->strict;
+}
+
 static bool suits_ring(struct cleat__sched *s, const struct cleat__watch *w)
 {
 	const struct cleat__uring *u = s->backend_state;
 
-	return !w->bound && u->n_armed < MANY && has_ring(s);
+	return may_be_polled(w) && u->n_armed < MANY && has_ring(s);
 }
 
 static int learn(struct cleat__sched *s, struct cleat__watch *w)
@@ -113,6 +118,8 @@ void cleat__uring_ended(struct cleat__watch *w, unsigned kind)
 
 	if (w->armed & kind & CLEAT__KINDS)
 		u->n_armed--; /* one of them at a time */
+	if (w->armed & kind & CLEAT__LISTED)
+		u->n_listed--;
 	w->armed &= (uint8_t)~kind;
 	if (!w->armed)
 		cleat__watch_unlink(w);
@@ -188,7 +195,7 @@ int cleat__uring_begin(struct cleat__sched *s)
 	u->is_refused = err < 0;
 	for (struct cleat__watch *w = s->watches; w && err == 0; w = next) {
 		next = w->next;
-		if (!w->bound && w->armed == CLEAT__LISTED) {
+		if (may_be_polled(w) && w->armed == CLEAT__LISTED) {
 			cleat__bound_forget(u, w);
 			(void)start_poll(s, w); /* few */
 		}

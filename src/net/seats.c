@@ -71,6 +71,7 @@ int cleat__seats_add(struct cleat__place *p, bool has_spoken)
 	if (!q)
 		return -ENOMEM;
 	q->h = p->arriving;
+	q->h.conn.io.strict = true;
 	q->timer = 0;
 	err = cleat__timers_reserve(&w->limits, w->n_seats + 1);
 	if (err == 0 && !has_spoken)
@@ -97,12 +98,12 @@ static __attribute__((noinline)) void leave(struct cleat__worker *w,
 	w->n_seats--;
 }
 
-/* Whether W may be ready for nothing: an io_uring tells of what has been read
- * since, and of the end of receiving ahead; and urgent data is not received.
+/* Whether W may be ready for nothing: who is fed is told of what he has taken
+ * already, and of the end of it; and urgent data is not received.
  */
 static bool may_be_nothing(const struct cleat__watch *w)
 {
-	return w->exact || (w->armed & (CLEAT__POLL | CLEAT__FED));
+	return w->exact || cleat__is_fed(w);
 }
 
 /* More than 0 if Q, who rested, is to be served, and -EAGAIN if he is to rest
