@@ -315,12 +315,12 @@ static bool swallow_line(struct cleat_conn *c, void *arg)
 	       0;
 }
 
+static char lines[60000];
+
 static void *flood(void *arg)
 {
-	static char lines[60000];
 	const int *fd = arg;
 
-	memset(lines, '\n', sizeof(lines));
 	while (send(*fd, lines, sizeof(lines), MSG_NOSIGNAL) > 0)
 		;
 	return NULL;
@@ -338,6 +338,7 @@ static void floods(void)
 	int fd[FLOODS], other;
 	struct server s;
 
+	memset(lines, '\n', sizeof(lines));
 	init(&s, CLEAT_SERVE_FIBERS, loopback, swallow_line, sh);
 	server_start(&s);
 	at = where(&s);
@@ -449,6 +450,47 @@ static void reset_at_rest(void)
 				-ECONNRESET);
 			server_end(&s);
 		}
+	}
+}
+
+/* Within an exchange: the first look at the end of it finds the error, which
+ * the kernel tells once.
+ */
+static bool answer_after_reset(struct cleat_conn *c, void *arg)
+{
+	struct pollfd p = { .fd = cleat_conn_fd(c) };
+	char byte;
+	ssize_t n = cleat_recv(c, &byte, 1, CLEAT_FOREVER);
+
+	shared_enter(arg);
+	if (n == 1)
+		assert_int_equal(poll(&p, 1, 20000), 1);
+	return n == 1;
+}
+
+static void reset_within(void)
+{
+	for (size_t i = 0; i < COUNT(modes); i++) {
+		struct shared *sh;
+		struct cleat_sockaddr at;
+		struct server s;
+		int fd;
+
+		if (modes[i] == CLEAT_SERVE_PROCESSES)
+			continue; /* a child has the client's socket, too */
+		sh = shared_new();
+		init(&s, modes[i], loopback, answer_after_reset, sh);
+		server_start(&s);
+		at = where(&s);
+		fd = dial(&at);
+		say(fd, "x");
+		while (atomic_load(&sh->calls) == 0)
+			sched_yield();
+		reset(fd);
+		assert_int_equal(wait_event(&s, CLEAT_SERVE_ENDED)->error,
+				 -ECONNRESET);
+		server_end(&s);
+		shared_free(sh);
 	}
 }
 
@@ -742,6 +784,7 @@ int main(void)
 		THREAD(floods),
 		THREAD(how_they_end),
 		THREAD(reset_at_rest),
+		THREAD(reset_within),
 		THREAD(idle_handler),
 		THREAD(too_long_at_rest),
 		THREAD(lifetime),

@@ -74,14 +74,14 @@ bool cleat__exchange(const struct cleat__worker *w, struct cleat__handled *h)
 	return false;
 }
 
-/* Whether something has come of C, be it its end. */
+/* Whether something has come of C, be it its end.  An error is told once. */
 static bool await_more(struct cleat_conn *c)
 {
-	int err = 0;
+	ssize_t err = cleat__conn_peek(c);
 
-	if (cleat__conn_peek(c) == -EAGAIN)
+	if (err == -EAGAIN)
 		err = cleat__conn_wait(c, CLEAT__IN, CLEAT_FOREVER);
-	return err == 0 || cleat__conn_fail(c, err, "wait for") == 0;
+	return err >= 0 || cleat__conn_fail(c, (int)err, "wait for") == 0;
 }
 
 static void run_to_end(struct cleat__handled *h)
