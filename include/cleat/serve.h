@@ -19,7 +19,8 @@ struct cleat_service {
 	 * does not matter: one exchange, whenever C has something to be
 	 * received.  Returns whether C stays open for another.  In between it
 	 * rests, with neither fiber nor stack: some 300 bytes.  One that ends,
-	 * or reaches a limit, at rest is closed without a call. */
+	 * or reaches a limit, at rest is closed without a call: C is the
+	 * handler's, and its fibers', until it returns. */
 	bool (*exchange)(struct cleat_conn *c, void *arg);
 	/* One datagram; answer with cleat_sendto(d, ..., from, ...).  DATA is
 	 * the handler's to change until it returns. */
