@@ -83,7 +83,8 @@ int cleat__conn_wait(struct cleat_conn *c, enum cleat__dir dir,
 		     cleat_time until);
 
 /* cleat__conn_fail - note that STEP failed with ERR on C; returns ERR. */
-__attribute__((cold)) int cleat__conn_fail(const struct cleat_conn *c, int err, const char *step);
+__attribute__((cold)) int cleat__conn_fail(const struct cleat_conn *c, int err,
+					   const char *step);
 
 /* cleat__check_kind - whether FD can be adopted as a socket of TYPE: 0, or
  * -ENOTSOCK, -EPROTOTYPE, -EAFNOSUPPORT (neither IP nor unix).

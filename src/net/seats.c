@@ -10,9 +10,8 @@
 #include "base/time.h"
 #include "net/server.h"
 
-#define KEPT                                                                   \
-	2 /* attendants, when none is needed: one serves, one stands by        \
-	   */
+/* Attendants, when no more are needed: one serves, one stands by. */
+#define KEPT 2
 
 static struct cleat__seat *seat_of_timer(unsigned *timer)
 {
