@@ -221,6 +221,8 @@ static int load_patterns(struct plan *plan)
 		!o->stream || (o->stream == CLEAT_BOTH && plan->is_echo);
 	if (err == 0 && o->answer)
 		return load(&plan->answer, o->answer, "--answer");
+	if (plan->is_echo && !o->request)
+		pattern_number(&plan->request);
 	if (plan->is_echo)
 		plan->answer = plan->request;
 	else

@@ -51,6 +51,7 @@ struct pattern {
 	unsigned char *data; /* NULL: any bytes are good */
 	size_t period;
 	size_t message; /* bytes of one */
+	size_t stamp; /* of these, those that tell its number; or 0 */
 };
 
 /* pattern_random - messages of LEN bytes, each unlike hundreds before it.
@@ -59,6 +60,10 @@ struct pattern {
  * Return 0, or a negative code, -ENODATA for an empty file. */
 int pattern_random(struct pattern *p, size_t len);
 int pattern_file(struct pattern *p, const char *path);
+
+/* pattern_number - messages are to be stamped with their numbers, and thus be
+ * unlike all others; but those of less than eight bytes, only unlike many. */
+void pattern_number(struct pattern *p);
 void pattern_done(struct pattern *p);
 
 /* The place LEN bytes, at most PATTERN_SPARE, behind AT. */
@@ -73,6 +78,17 @@ static inline size_t pattern_move(const struct pattern *p, size_t at,
  * behind them. */
 size_t pattern_match(const struct pattern *p, size_t *at, const void *data,
 		     size_t len);
+
+/* pattern_stamp - MESSAGE is to be that of NUMBER; or, if it is, it is not any
+ * more. */
+void pattern_stamp(const struct pattern *p, unsigned char *message,
+		   uint64_t number);
+
+/* pattern_match_message - the same from the PART-th byte of message NUMBER on,
+ * and no further than its end. */
+size_t pattern_match_message(const struct pattern *p, size_t *at,
+			     uint64_t number, size_t part,
+			     const unsigned char *data, size_t len);
 
 /* The same for all threads, and constant once they run. */
 struct plan {
@@ -117,6 +133,7 @@ struct worker {
 	struct link *links;
 	unsigned n;
 	struct cleat_scope *busy; /* connecting, then talking */
+	struct sheet *sheets; /* what bench_stream.c keeps */
 	bool is_stopped;
 	struct histogram latency;
 	_Atomic uint64_t messages; /* others look at it */
@@ -162,6 +179,12 @@ struct run {
 	bool is_measured;
 };
 
+/* The number of this link's N-th message, among those of all. */
+static inline uint64_t link_number(const struct link *k, uint64_t n)
+{
+	return n * k->plan->o->connections + k->number;
+}
+
 /* link_fail - count an error and end this link; the first one of a thread is
  * kept.  A link fails once, and a cancelled one does not. */
 void link_fail(struct link *k, const char *format, ...)
@@ -192,6 +215,7 @@ void link_keep_time(struct link *k, int (*send_one)(void *arg, cleat_time due),
 void bench_stream(void *arg);
 void bench_dgram(void *arg);
 void bench_dgram_done(struct link *k);
+void bench_stream_done(struct worker *w);
 void bench_connects(void *arg);
 
 /* worker_init - the I-th of N threads, with every N-th connection.  Returns 0

@@ -6,6 +6,7 @@
  * or lost before is dropped; one to nothing that was sent is wrong. */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "bench.h"
 
@@ -29,6 +30,7 @@ struct talk {
 	uint64_t next; /* message whose answer is most likely the next */
 	uint64_t waiting;
 	unsigned char *room; /* for an answer, and a byte that is too many */
+	unsigned char *request; /* what is sent */
 };
 
 static struct slot *slot_of(const struct talk *t, uint64_t message)
@@ -56,16 +58,21 @@ static int send_one(struct talk *t, cleat_time since, cleat_time now)
 	struct link *k = t->k;
 	const struct pattern *p = &k->plan->request;
 	struct slot *s = slot_of(t, k->asked);
+	const void *data = p->data + k->out;
 	int err;
 
 	if (s->is_waiting) /* so long ago that it was lapped */
 		lose(t, s);
 	*s = (struct slot){ since, now, k->out, true };
 	t->waiting++;
+	if (p->stamp > 0) {
+		memcpy(t->request, data, p->message);
+		pattern_stamp(p, t->request, link_number(k, k->asked));
+		data = t->request;
+	}
 	k->asked++;
 	k->worker->sent += p->message;
-	err = cleat_sendto(k->dgram, p->data + k->out, p->message, NULL,
-			   CLEAT_FOREVER);
+	err = cleat_sendto(k->dgram, data, p->message, NULL, CLEAT_FOREVER);
 	k->out = (k->out + p->message) % p->period;
 	return err < 0 ? link_broke(k, err) : 0;
 }
@@ -88,14 +95,16 @@ static void expire(struct talk *t, cleat_time now)
 		lose(t, slot_of(t, t->oldest));
 }
 
-/* Whether the LEN bytes are the answer to what S has sent. */
-static bool is_answer(const struct talk *t, const struct slot *s, size_t len)
+/* Whether the LEN bytes are the answer to message I, which was at AT. */
+static bool is_answer(const struct talk *t, uint64_t i, size_t at, size_t len)
 {
-	const struct plan *plan = t->k->plan;
-	size_t at = plan->is_echo ? s->at : 0;
+	const struct pattern *p = &t->k->plan->answer;
 
-	return len == plan->answer.message &&
-	       pattern_match(&plan->answer, &at, t->room, len) == len;
+	if (!t->k->plan->is_echo)
+		at = 0;
+	return len == p->message &&
+	       pattern_match_message(p, &at, link_number(t->k, i), 0, t->room,
+				     len) == len;
 }
 
 /* The waiting message that is answered: in the order in which they were sent,
@@ -109,7 +118,7 @@ static struct slot *find(struct talk *t, size_t len)
 		for (; i < end; i++) {
 			struct slot *s = slot_of(t, i);
 
-			if (s->is_waiting && is_answer(t, s, len)) {
+			if (s->is_waiting && is_answer(t, i, s->at, len)) {
 				t->next = i + 1;
 				return s;
 			}
@@ -118,24 +127,22 @@ static struct slot *find(struct talk *t, size_t len)
 	return NULL;
 }
 
-/* Whether it answers what is not waiting any more, however long ago that was
- * sent: the slots do not know, but the pattern does, from the last message back
- * to the first that had the same place in it. */
+/* Whether it answers what is not waiting any more: the slots do not know, but
+ * all messages can be gone through again, which takes as long as it is late. */
 static bool is_old(const struct talk *t, size_t len)
 {
-	const struct plan *plan = t->k->plan;
-	const size_t period = plan->request.period;
-	const size_t step = period - plan->request.message % period;
-	struct slot s = { .at = t->k->out };
+	const struct pattern *p = &t->k->plan->request;
+	const size_t step = p->period - p->message % p->period;
+	size_t at = t->k->out;
 
 	if (t->waiting == t->k->asked)
 		return false;
-	for (uint64_t i = 0; i < t->k->asked && i < period; i++) {
-		s.at = (s.at + step) % period;
-		if (is_answer(t, &s, len))
+	for (uint64_t i = t->k->asked; i > 0; i--) {
+		at = pattern_move(p, at, step);
+		if (is_answer(t, i - 1, at, len))
 			return true;
-		if (!plan->is_echo || s.at == t->k->out)
-			return false; /* all are the same, or were tried */
+		if (p->stamp == 0) /* all are the same */
+			return false;
 	}
 	return false;
 }
@@ -268,6 +275,7 @@ void bench_dgram_done(struct link *k)
 		return;
 	free(k->talk->slots);
 	free(k->talk->room);
+	free(k->talk->request);
 	free(k->talk);
 }
 
@@ -284,8 +292,10 @@ static int prepare(struct link *k)
 		.slots = calloc(n, sizeof(*k->talk->slots)),
 		.mask = n - 1,
 		.room = malloc(k->plan->answer.message + 1),
+		.request = malloc(k->plan->request.message),
 	};
-	return k->talk->slots && k->talk->room ? 0 : -ENOMEM;
+	return k->talk->slots && k->talk->room && k->talk->request ? 0
+								   : -ENOMEM;
 }
 
 void bench_dgram(void *arg)

@@ -3,9 +3,12 @@
  *
  * A connection sends one endless stream, that repeats after some 16 KiB of
  * random bytes, and cuts its messages out of it.  So each message begins at
- * another place than hundreds before it: an answer that is old, shifted or
- * another's does not match, and to make and to check one takes no more than a
- * send and a memcmp(3). */
+ * another place than hundreds before it: an answer that is shifted or has
+ * another's end does not match, and to make and to check one takes no more than
+ * a send and a memcmp(3).  Where an answer is what was sent, the first bytes
+ * are changed by the message's number as well: no other's matches, however old.
+ */
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -21,6 +24,7 @@
 enum {
 	LINES = 251,
 	OTHER_LINES = 257,
+	STAMP = sizeof(uint64_t),
 };
 
 /* Behind the period comes what it begins with, as often as it takes. */
@@ -95,6 +99,11 @@ int pattern_file(struct pattern *p, const char *path)
 	return 0;
 }
 
+void pattern_number(struct pattern *p)
+{
+	p->stamp = p->message < STAMP ? p->message : STAMP;
+}
+
 void pattern_done(struct pattern *p)
 {
 	free(p->data);
@@ -110,6 +119,36 @@ static size_t same(const unsigned char *a, const unsigned char *b, size_t len)
 	while (a[n] == b[n])
 		n++;
 	return n;
+}
+
+/* A bijection: no two numbers have the same stamp.  Of a shorter one too, the
+ * first bytes of this, those are far apart whose numbers are close: it is the
+ * golden ratio's fraction that they are multiplied by. */
+static uint64_t stamp_of(uint64_t number)
+{
+	return htobe64((number + 1) * 0x9e3779b97f4a7c15);
+}
+
+/* The LEN bytes at DATA are changed by those of STAMP, or back. */
+static inline void change(void *data, const void *stamp, size_t len)
+{
+	uint64_t a = 0, b = 0;
+
+	memcpy(&a, data, len);
+	memcpy(&b, stamp, len);
+	a ^= b;
+	memcpy(data, &a, len);
+}
+
+void pattern_stamp(const struct pattern *p, unsigned char *message,
+		   uint64_t number)
+{
+	const uint64_t stamp = stamp_of(number);
+
+	if (p->stamp == STAMP) /* by far the most, and no call */
+		change(message, &stamp, STAMP);
+	else
+		change(message, &stamp, p->stamp);
 }
 
 size_t pattern_match(const struct pattern *p, size_t *at, const void *data,
@@ -131,4 +170,38 @@ size_t pattern_match(const struct pattern *p, size_t *at, const void *data,
 			break;
 	}
 	return done;
+}
+
+/* How many bytes of a stamp are right, from the PART-th on. */
+static size_t match_stamp(const struct pattern *p, size_t at, uint64_t number,
+			  size_t part, const unsigned char *data, size_t len)
+{
+	uint64_t stamp = stamp_of(number);
+	unsigned char *want = (unsigned char *)&stamp + part;
+	const size_t left = p->stamp - part;
+	const size_t n = len < left ? len : left;
+
+	if (n == STAMP) { /* the same */
+		change(want, p->data + at, STAMP);
+		if (memcmp(want, data, STAMP) == 0)
+			return STAMP;
+		return same(want, data, STAMP);
+	}
+	change(want, p->data + at, n);
+	return same(want, data, n);
+}
+
+size_t pattern_match_message(const struct pattern *p, size_t *at,
+			     uint64_t number, size_t part,
+			     const unsigned char *data, size_t len)
+{
+	size_t done = 0;
+
+	if (part < p->stamp) {
+		done = match_stamp(p, *at, number, part, data, len);
+		*at = pattern_move(p, *at, done);
+		if (done < len && part + done < p->stamp)
+			return done;
+	}
+	return done + pattern_match(p, at, data + done, len - done);
 }

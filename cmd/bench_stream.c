@@ -8,6 +8,8 @@
  * that wait in vain. */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
 
 #include "bench.h"
 
@@ -33,6 +35,123 @@ static int put(struct link *k, size_t len)
 	return 0;
 }
 
+/* A copy of the pattern, to stamp messages in where they lie.  Who has to wait
+ * while he sends keeps one; the others share the next, and what they receive is
+ * compared with it, so that as a rule a single one is in the cache. */
+struct sheet {
+	struct sheet *next;
+	struct pattern pattern;
+	alignas(CACHE_LINE) unsigned char data[];
+};
+
+static struct sheet *take_sheet(struct worker *w)
+{
+	const struct pattern *p = &w->plan->request;
+	const size_t len = p->period + FITS; /* whole lines, as the pattern */
+	struct sheet *s = w->sheets;
+
+	if (s) {
+		w->sheets = s->next;
+		return s;
+	}
+	s = aligned_alloc(CACHE_LINE, sizeof(*s) + len);
+	if (!s)
+		return NULL;
+	s->pattern = *p;
+	s->pattern.data = memcpy(s->data, p->data, len);
+	return s;
+}
+
+static void give_back(struct worker *w, struct sheet *s)
+{
+	s->next = w->sheets;
+	w->sheets = s;
+}
+
+void bench_stream_done(struct worker *w)
+{
+	while (w->sheets) {
+		struct sheet *s = w->sheets;
+
+		w->sheets = s->next;
+		free(s);
+	}
+}
+
+/* Stamp the N messages at AT, from the I-th on; or unstamp them. */
+static void stamp(const struct link *k, unsigned char *at, uint64_t i, size_t n)
+{
+	const struct pattern *p = &k->plan->request;
+
+	for (; n > 0; n--, i++, at += p->message)
+		pattern_stamp(p, at, link_number(k, i));
+}
+
+/* Send N messages from the I-th on, at most FITS bytes.  Returns 0 or -1. */
+static int put_stamped(struct link *k, uint64_t i, size_t n)
+{
+	struct sheet *s = take_sheet(k->worker);
+	const size_t len = n * k->plan->request.message;
+	unsigned char *at;
+	int err;
+
+	if (!s) {
+		link_fail(k, "out of memory");
+		return -1;
+	}
+	at = s->data + k->out;
+	stamp(k, at, i, n);
+	err = cleat_send(k->conn, at, len, CLEAT_FOREVER);
+	stamp(k, at, i, n);
+	give_back(k->worker, s);
+	k->out = pattern_move(&s->pattern, k->out, len);
+	return err < 0 ? link_broke(k, err) : 0;
+}
+
+/* Send message I, which is longer: a second piece costs little. */
+static int put_large(struct link *k, uint64_t i)
+{
+	const struct pattern *p = &k->plan->request;
+	const size_t len =
+		p->message < PATTERN_SPARE ? p->message : PATTERN_SPARE;
+	unsigned char *at = p->data + k->out;
+	alignas(CACHE_LINE) unsigned char head[CACHE_LINE];
+	const struct iovec v[] = {
+		{ head, sizeof(head) },
+		{ at + sizeof(head), len - sizeof(head) },
+	};
+	int err;
+
+	memcpy(head, at, sizeof(head));
+	pattern_stamp(p, head, link_number(k, i));
+	err = cleat_sendv(k->conn, v, 2, CLEAT_FOREVER);
+	if (err < 0)
+		return link_broke(k, err);
+	k->out = pattern_move(p, k->out, len);
+	return put(k, p->message - len);
+}
+
+/* Send N messages from the I-th on.  Returns 0 or -1. */
+static int put_messages(struct link *k, uint64_t i, uint64_t n)
+{
+	const struct pattern *p = &k->plan->request;
+	int err = 0;
+
+	if (p->stamp == 0)
+		return put(k, n * p->message);
+	if (n * p->message <= FITS)
+		return put_stamped(k, i, n);
+	for (uint64_t some = 1; n > 0 && err == 0; i += some, n -= some) {
+		if (p->message > FITS) {
+			err = put_large(k, i);
+		} else {
+			some = n < FITS / p->message ? n : FITS / p->message;
+			err = put_stamped(k, i, some);
+		}
+	}
+	return err;
+}
+
 /* Send N messages more, NOW. */
 static int ask(struct link *k, uint64_t n, cleat_time now)
 {
@@ -44,7 +163,7 @@ static int ask(struct link *k, uint64_t n, cleat_time now)
 			k->last_asked = 0;
 	}
 	k->asked += n;
-	return put(k, n * k->plan->request.message);
+	return put_messages(k, k->asked - n, n);
 }
 
 /* When the latency of the oldest message began. */
@@ -92,6 +211,28 @@ static int wrong(struct link *k, size_t good)
 	return -1;
 }
 
+/* How many of LEN bytes are right. */
+static size_t match(struct link *k, const unsigned char *data, size_t len)
+{
+	const struct sheet *s = k->worker->sheets;
+	const struct pattern *p = s ? &s->pattern : &k->plan->answer;
+	size_t done = 0, part = k->part;
+
+	if (p->stamp == 0)
+		return pattern_match(p, &k->in, data, len);
+	for (uint64_t i = k->answered; done < len; i++, part = 0) {
+		const size_t most = p->message - part, left = len - done;
+		const size_t n = left < most ? left : most;
+		const size_t good = pattern_match_message(
+			p, &k->in, link_number(k, i), part, data + done, n);
+
+		done += good;
+		if (good < n)
+			break;
+	}
+	return done;
+}
+
 /* Wait for bytes and check them.  Returns how many answers they complete; or -1
  * where it is over, one way or the other. */
 static int64_t hear(struct link *k)
@@ -104,7 +245,7 @@ static int64_t hear(struct link *k)
 
 	if (n <= 0)
 		return ended(k, n);
-	good = pattern_match(&k->plan->answer, &k->in, data, (size_t)n);
+	good = match(k, data, (size_t)n);
 	if (good < (size_t)n)
 		return wrong(k, good);
 	k->part += good;

@@ -290,6 +290,7 @@ void worker_done(struct worker *w)
 		if (k->asked_at != &k->one_asked_at)
 			free(k->asked_at);
 	}
+	bench_stream_done(w);
 	free(w->links);
 	histogram_done(&w->latency);
 }

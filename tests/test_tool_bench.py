@@ -182,7 +182,9 @@ class Modes(Case):
 
     def test_each_message_is_another(self):
         for size, n, conns in ((64, 180, 2), (64, 251, 1), (64, 251, 251),
-                               (251, 300, 1), (16064, 257, 1)):
+                               (251, 300, 1), (16064, 257, 1),
+                               (64, 252, 252), (64, 600, 2), (8, 600, 3),
+                               (7, 600, 1), (40000, 252, 1)):
             seen = []
 
             def answer(n, data):
@@ -415,6 +417,38 @@ class Wrong(Case):
             r = bench("-n", 2, "-c", 2, peer_address(p))
         self.assert_complains(r, "1 error.* answer 1 is wrong")
 
+    def test_an_answer_of_long_before(self):
+        """Whose other bytes are the same."""
+        for options, size in ([], 64), ([], 40000), (["-d", 300], 64), \
+                (["--rate", 20000], 64), (["--stream", "both"], 64):
+            old = []
+
+            def answer(n, data):
+                old.append(data)
+                if n != 252:
+                    return data
+                self.assertEqual(old[0][8:], data[8:])
+                return old[0]
+            self.assert_error(in_messages(answer, size),
+                              "answer 252 is wrong at byte 1",
+                              "-n", 300, "-s", size, *options)
+
+    def test_an_answer_to_another_far_away(self):
+        """Two of 252 connections, whose other bytes are the same."""
+        lock, first = threading.Barrier(252, timeout=DEADLINE), {}
+
+        def answer(n, data):
+            first[data] = data
+            if lock.wait() == 0:
+                a, b = (x for x in first if sum(
+                    x[8:] == y[8:] for y in first) == 2)
+                first.update({a: b, b: a})
+            lock.wait()
+            return first[data]
+        with Peer(in_messages(answer)) as p:
+            r = bench("-n", 252, "-c", 252, peer_address(p))
+        self.assert_complains(r, "2 errors.* answer 1 is wrong at byte 1")
+
     def test_shifted(self):
         self.assert_error(in_messages(lambda n, data: data[1:] + data[:1]),
                           "answer 1 is wrong at byte 1")
@@ -567,6 +601,18 @@ class Datagrams(Case):
             r, o = self.speak(talk, "-n", 1000, "-w", "500ms", "-s", size)
             self.assertEqual((o["messages"], o["lost"], o["errors"]),
                              (999, 1, 0), r)
+
+    def test_an_answer_of_long_before(self):
+        """Which is late, and not that to a message of the same bytes."""
+        def talk(s):
+            got = [s.recvfrom(2048)]
+            for _ in range(251):
+                s.sendto(*got[-1])
+                got.append(s.recvfrom(2048))
+            s.sendto(*got[0])
+        r, o = self.speak(talk, "-n", 252, "-w", "300ms")
+        self.assertEqual((o["messages"], o["lost"], o["errors"]), (251, 1, 0),
+                         r)
 
     def test_wrong(self):
         for change in (lambda data: data[:-1], lambda data: data + b"x",
