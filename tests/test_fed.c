@@ -130,6 +130,38 @@ static void it_breaks(void)
 	pair_close(&p);
 }
 
+/* A question, and its reset behind it: both are there before B looks. */
+static void ask_and_break(struct pair *p)
+{
+	const void *data;
+
+	fed_open(p);
+	put(cleat_conn_fd(p->a), "ask", 3);
+	reset(dup(cleat_conn_fd(p->a)));
+	cleat_close(p->a);
+	p->a = NULL;
+	ok(cleat_sleep(cleat_in(CLEAT_MSEC)));
+	assert_int_equal(cleat_view(p->b, &data, soon()), 3);
+}
+
+/* Whoever is first is told why it broke, and the next that it is over. */
+static void it_breaks_before_the_answer(void)
+{
+	const void *data;
+	struct pair p;
+
+	ask_and_break(&p);
+	assert_int_equal(cleat_send(p.b, "yes", 3, soon()), -ECONNRESET);
+	assert_int_equal(cleat_send(p.b, "yes", 3, soon()), -EPIPE);
+	assert_int_equal(cleat_view(p.b, &data, soon()), 0);
+	pair_close(&p);
+	ask_and_break(&p);
+	assert_int_equal(cleat_view(p.b, &data, soon()), -ECONNRESET);
+	assert_int_equal(cleat_send(p.b, "yes", 3, soon()), -EPIPE);
+	assert_int_equal(cleat_view(p.b, &data, soon()), 0);
+	pair_close(&p);
+}
+
 static struct pair broken;
 
 static void leave_it_broken(void *arg)
@@ -467,6 +499,7 @@ int main(void)
 		BOTH(nothing_comes),
 		BOTH(it_ends),
 		BOTH(it_breaks),
+		BOTH(it_breaks_before_the_answer),
 		THREAD(it_broke_before),
 		FIBER(floods),
 		FIBER(many_at_once),

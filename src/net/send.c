@@ -95,9 +95,24 @@ static bool is_my_turn(struct cleat_conn *c)
 	return !atomic_load_explicit(&c->sending, memory_order_relaxed);
 }
 
+/* The kernel tells once why a connection broke, and of a fed one it may have
+ * told the receive that was ahead: whoever calls first is to hear it.
+ */
+static int why_broken(struct cleat__watch *w)
+{
+	int err = -w->broken;
+
+	if (err == 0 || w->home != cleat__self)
+		return -EPIPE;
+	w->broken = 0;
+	return err;
+}
+
 /* The end of a turn: after a failure that direction is dead. */
 static int sent(struct cleat_conn *c, int err)
 {
+	if (err == -EPIPE && !c->cannot_send)
+		err = why_broken(&c->io);
 	if (err < 0)
 		c->cannot_send = true;
 	if (atomic_load_explicit(&c->sending, memory_order_relaxed))
