@@ -170,10 +170,17 @@ static void announces_first(void)
 	}
 }
 
+static bool echo_all(struct cleat_conn *c, void *arg)
+{
+	echo(c, arg);
+	return false;
+}
+
 static void refusals(void)
 {
 	struct cleat_service streams = { .stream = echo },
-			     dgrams = { .dgram = echo_dgram };
+			     dgrams = { .dgram = echo_dgram },
+			     both = { .stream = echo, .exchange = echo_all };
 	struct cleat_serve_options none = { .n_fds = 0 };
 
 	assert_int_equal(try_to_serve(&streams, "udp://127.0.0.1:0", NULL),
@@ -185,6 +192,7 @@ static void refusals(void)
 			 -EPROTOTYPE);
 	assert_int_equal(try_to_serve(&streams, "127.0.0.1:65536", NULL),
 			 -EINVAL);
+	assert_int_equal(try_to_serve(&both, "127.0.0.1:0", NULL), -EINVAL);
 	assert_int_equal(try_to_serve(&streams, "tls://127.0.0.1:0", NULL),
 			 -EPROTONOSUPPORT);
 	assert_int_equal(cleat_serve(&streams, &none), -EINVAL);

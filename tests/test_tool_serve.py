@@ -811,10 +811,9 @@ class Limits(Case):
                 self.assert_stops(p)
                 self.assert_log(p)
 
-
     @needs_plain_memory
     def test_no_memory_when_they_speak(self):
-        """Who has been let in and speaks is not lost, only late."""
+        """Who has been let in and speaks needs none that is not there."""
         with serve("echo", "--workers", "1", ANY) as p, \
                 contextlib.ExitStack() as stack:
             socks = [stack.enter_context(connect(p.port)) for _ in range(300)]
@@ -822,18 +821,11 @@ class Limits(Case):
             resource.prlimit(p.pid, resource.RLIMIT_AS, (1 << 20, -1))
             for i, s in enumerate(socks):
                 s.sendall(b"%03d" % i)
-            p.wait_for("WARNING - serve - paused accepting")
-            before = cpu_of(p)
-            time.sleep(0.3)
-            self.assertLess(cpu_of(p) - before, 0.1)
-            resource.prlimit(p.pid, resource.RLIMIT_AS, (-1, -1))
             for i, s in enumerate(socks):
                 self.assertEqual(read_exactly(s, 3), b"%03d" % i)
-            p.wait_for("INFO - serve - resumed accepting")
-            for s in socks:
-                self.assertEqual(exchange(s, b"still"), b"still")
                 s.close()
             self.assert_stops(p)
+            self.assertNotIn("paused", p.err)
             self.assert_log(p)
 
     @needs_plain_memory

@@ -185,6 +185,9 @@ static int server_open(struct cleat__server *s)
 		s->n_places++;
 	if (s->n_places == 0)
 		return cleat__fail(-EINVAL, "serve", NULL, "no address");
+	if (s->service->stream && s->service->exchange)
+		return cleat__fail(-EINVAL, "serve", NULL,
+				   "a stream or exchanges, not both");
 	s->n_workers = count_workers(s->opt);
 	s->workers = calloc(s->n_workers, sizeof(*s->workers));
 	if (!s->workers)
