@@ -20,9 +20,9 @@ SPREAD_CONNS = 16000  # chance alone makes 1.6% of difference
 WORKERS = {"one worker": 1, "two workers": 2}
 
 
-def workers(bench, count):
-    """The command of a server with COUNT workers."""
-    command = list(bench.commands["cleat_epoll"])
+def workers(bench, count, name="cleat"):
+    """The command of the server NAME with COUNT workers."""
+    command = list(bench.commands[name])
     command[command.index("--workers") + 1] = str(count)
     return command
 
@@ -72,7 +72,7 @@ def held(server):
 def spread_once(bench):
     """The difference between two workers, as a share of what each should
     have."""
-    with Server(workers(bench, 2), None) as server, \
+    with Server(workers(bench, 2, "cleat_epoll"), None) as server, \
             Load(bench.load, server, "idle", SPREAD_CONNS, "spoken") as load:
         load.ask()
         counts = held(server)
