@@ -62,6 +62,9 @@ def echo_figures(bench, cells):
         worse = pick(found, CLEAT[1:], max)
         bench.figure(f"{cell} / {best}", ratio(found, "cleat", best),
                      most=1.02)
+        if size != 1024:
+            bench.figure(f"{cell} / raw_epoll",
+                         ratio(found, "cleat", "raw_epoll"), most=1.05)
         # It is one of the two: what is more than 1 is chance.
         bench.figure(f"{cell} / {worse}, the worse backend",
                      ratio(found, "cleat", worse), most=1.02)

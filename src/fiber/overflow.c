@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "fiber/sched.h"
+#include "fiber/symbol.h"
 
 #define SIGNAL_STACK (32 * 1024) /* room for AVX-512 state, and dladdr() */
 #define EXIT_OVERFLOW 70 /* EX_SOFTWARE of sysexits(3) */
@@ -35,17 +36,20 @@ static void report(const struct cleat__fiber *f)
 {
 	void *entry = (void *)(uintptr_t)f->fn;
 	Dl_info at = { 0 };
+	const char *name;
 	char line[256];
 	int n;
 
 	(void)dladdr(entry, &at); /* without it, the address alone */
+	name = at.dli_sname;
+	if (!name)
+		name = cleat__symbol(entry, at.dli_fname, at.dli_fbase);
 	n = snprintf(line, sizeof(line),
 		     "cleat: stack overflow in fiber %s (%s+0x%zx%s): %zu "
 		     "bytes were too few; see cleat_run_options.stack\n",
-		     at.dli_sname ? at.dli_sname : "?",
-		     at.dli_fname ? at.dli_fname : "?",
+		     name ? name : "?", at.dli_fname ? at.dli_fname : "?",
 		     (size_t)((char *)entry - (char *)at.dli_fbase),
-		     at.dli_sname ? "" : "; addr2line -f tells",
+		     name ? "" : "; addr2line -f tells",
 		     cleat__stack_bytes(&f->sched->stacks));
 	(void)!write(STDERR_FILENO, line, (size_t)n); /* nothing else to do */
 }

@@ -271,7 +271,6 @@ look_for_next(struct cleat__sched *s)
 {
 	struct cleat__fiber *to;
 
-	set_current(s, NULL);
 	do {
 		look_outside(s);
 		s->budget = ROUND;
