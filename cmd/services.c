@@ -33,15 +33,21 @@ static int send_dgram(struct cleat_dgram *d, const void *data, size_t len,
 	return cleat_sendto(d, data, len, to, 0);
 }
 
-/* echo, where nothing was asked for besides: no buffer, no formatting. */
+/* echo, where nothing was asked for besides: no buffer, no formatting.  As much
+ * as there can be in one view is part of a stream. */
 
 static bool echo_some(struct cleat_conn *c, void *arg)
 {
 	const void *data;
-	ssize_t n = cleat_view(c, &data, CLEAT_FOREVER);
+	ssize_t n;
 
 	(void)arg;
-	return n > 0 && cleat_send(c, data, (size_t)n, CLEAT_FOREVER) == 0;
+	do {
+		n = cleat_view(c, &data, CLEAT_FOREVER);
+		if (n <= 0 || cleat_send(c, data, (size_t)n, CLEAT_FOREVER) < 0)
+			return false;
+	} while (n == CHUNK_MAX);
+	return true;
 }
 
 /* echo and upper */
@@ -187,7 +193,6 @@ static void answer_dgram(struct cleat_dgram *d,
 
 /* discard, RFC 863 */
 
-/* As much as there can be in one view is part of a stream. */
 static bool discard_some(struct cleat_conn *c, void *arg)
 {
 	const void *data;
