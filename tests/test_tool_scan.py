@@ -639,6 +639,11 @@ class Resume(Case):
 
 
 class Ends(Case):
+    @classmethod
+    def setUpClass(cls):
+        # The suite may run under nohup(1); what is ignored is inherited.
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
     def slow(self, *args):
         """A scan that has found its open port and would take long."""
         self.listen(1)
