@@ -15,6 +15,8 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static atomic_long live, left; /* calls until the fault; 0: disarmed */
@@ -105,6 +107,8 @@ CALL(int, poll, ENOMEM, (v, n, ms), struct pollfd *v, nfds_t n, int ms)
 CALL(int, eventfd, EMFILE, (n, flags), unsigned n, int flags)
 CALL(int, epoll_create1, EMFILE, (flags), int flags)
 CALL(int, epoll_wait, EINTR, (fd, v, n, ms), int fd, struct epoll_event *v, int n, int ms)
+CALL(int, unlink, EPERM, (path), const char *path)
+CALL(pid_t, fork, EAGAIN, (), void)
 CALL(int, mprotect, ENOMEM, (at, len, p), void *at, size_t len, int p)
 /* clang-format on */
 
@@ -123,6 +127,18 @@ DECLARE(int, openat, int dir, const char *path, int flags)
 
 int __wrap_openat64(int dir, const char *path, int flags)
 	__attribute__((alias("__wrap_openat")));
+
+DECLARE(int, lstat, const char *path, struct stat *st)
+{
+	if (fault_is_due(FAULT_ERROR, "lstat")) {
+		errno = EACCES;
+		return -1;
+	}
+	return __real_lstat(path, st);
+}
+
+int __wrap_lstat64(const char *path, struct stat *st)
+	__attribute__((alias("__wrap_lstat")));
 
 DECLARE(void *, mmap, void *at, size_t len, int prot, int flags, int fd,
 	off_t off)
@@ -173,6 +189,23 @@ DECLARE(int, fcntl, int fd, int op, ...)
 }
 
 int __wrap_fcntl64(int fd, int op, ...) __attribute__((alias("__wrap_fcntl")));
+
+/* Of those called by number, pidfd_open(2). */
+DECLARE(long, syscall, long number, ...)
+{
+	va_list list;
+	long a[3];
+
+	va_start(list, number);
+	for (int i = 0; i < 3; i++) /* none of those used takes more */
+		a[i] = va_arg(list, long);
+	va_end(list);
+	if (number == SYS_pidfd_open && fault_is_due(FAULT_ERROR, "syscall")) {
+		errno = EMFILE;
+		return -1;
+	}
+	return __real_syscall(number, a[0], a[1], a[2]);
+}
 
 /* These tell their error otherwise. */
 
