@@ -194,17 +194,17 @@ int __wrap_fcntl64(int fd, int op, ...) __attribute__((alias("__wrap_fcntl")));
 DECLARE(long, syscall, long number, ...)
 {
 	va_list list;
-	long a[3];
+	long a[5];
 
 	va_start(list, number);
-	for (int i = 0; i < 3; i++) /* none of those used takes more */
+	for (int i = 0; i < 5; i++) /* none of those used takes more */
 		a[i] = va_arg(list, long);
 	va_end(list);
 	if (number == SYS_pidfd_open && fault_is_due(FAULT_ERROR, "syscall")) {
 		errno = EMFILE;
 		return -1;
 	}
-	return __real_syscall(number, a[0], a[1], a[2]);
+	return __real_syscall(number, a[0], a[1], a[2], a[3], a[4]);
 }
 
 /* These tell their error otherwise. */
