@@ -236,6 +236,15 @@ static inline void hang_up(int fd)
 	(void)close(fd);
 }
 
+static inline void reset(int fd)
+{
+	const struct linger none = { .l_onoff = 1 };
+
+	assert_int_equal(
+		setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none)), 0);
+	(void)close(fd);
+}
+
 /* The end of the stream, one way or the other, and no byte before. */
 static inline void hear_end(int fd)
 {
@@ -283,6 +292,11 @@ static inline struct shared *shared_new(void)
 static inline void shared_free(struct shared *sh)
 {
 	assert_int_equal(munmap(sh, sizeof(*sh)), 0);
+}
+
+static inline void calls_are(struct shared *sh, int n)
+{
+	assert_int_equal(atomic_load(&sh->calls), n);
 }
 
 static inline void shared_enter(struct shared *sh)

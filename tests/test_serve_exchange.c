@@ -33,11 +33,6 @@ static void dial_many(struct server *s, const struct cleat_sockaddr *at,
 	}
 }
 
-static void calls_are(struct shared *sh, int n)
-{
-	assert_int_equal(atomic_load(&sh->calls), n);
-}
-
 /* The handler is called when there is something, in each mode. */
 static void called_for_the_first_byte(enum cleat_serve_mode mode)
 {
@@ -107,15 +102,6 @@ static void at_once(void)
 	server_end(&s);
 	calls_are(sh, CLIENTS);
 	shared_free(sh);
-}
-
-static void reset(int fd)
-{
-	const struct linger none = { .l_onoff = 1 };
-
-	assert_int_equal(
-		setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none)), 0);
-	(void)close(fd);
 }
 
 /* Who ends without a word: before he is accepted, and after. */

@@ -15,11 +15,6 @@ static void init(struct server *s, enum cleat_serve_mode mode,
 	s->service = (struct cleat_service){ .exchange = exchange, .arg = sh };
 }
 
-static void calls_are(struct shared *sh, int n)
-{
-	assert_int_equal(atomic_load(&sh->calls), n);
-}
-
 /* One message is one exchange; the end may be one, too. */
 static bool echo_some(struct cleat_conn *c, void *arg)
 {
@@ -416,15 +411,6 @@ static void how_they_end(void)
 		calls_are(sh, 3);
 		shared_free(sh);
 	}
-}
-
-static void reset(int fd)
-{
-	const struct linger none = { .l_onoff = 1 };
-
-	assert_int_equal(
-		setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none)), 0);
-	(void)close(fd);
 }
 
 /* At rest, fed or not.  A child would have the client's socket, too. */

@@ -70,8 +70,8 @@ static void arrive(struct cleat__sched *s, struct cleat__context *me)
 		bury(s);
 }
 
-/* Inlined: a return after a switch is one that the CPU tends
- * to mispredict, and there are several for each message.
+/* Inlined: a return after a switch is one that the CPU tends to mispredict, and
+ * there are several for each message.
  */
 static inline __attribute__((always_inline)) void
 swap(struct cleat__sched *s, struct cleat__context *from,
