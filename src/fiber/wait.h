@@ -143,6 +143,15 @@ static inline bool cleat__is_ready(const struct cleat__watch *w, unsigned dirs)
 	return atomic_load_explicit(&w->ready, memory_order_relaxed) & dirs;
 }
 
+/* W, of which nothing has been received ahead, will tell of whatever comes next,
+ * its end too.
+ */
+static inline bool cleat__is_quiet(const struct cleat__watch *w)
+{
+	return cleat__is_fed(w) ? (w->armed & CLEAT__RECV) != 0
+				: !cleat__is_ready(w, CLEAT__IN);
+}
+
 static inline void cleat__set_ready(struct cleat__watch *w, unsigned dirs)
 {
 	unsigned had = atomic_load_explicit(&w->ready, memory_order_relaxed);

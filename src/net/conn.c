@@ -234,23 +234,18 @@ void cleat__conn_shrink(struct cleat_conn *c)
 	c->stash_room = 0;
 }
 
-/* Who is fed will be told of whatever comes next, its end too; here he may be
- * found to be no longer.
+/* Nothing has been received ahead; so who is fed has an error, or is no longer.
  */
-ssize_t cleat__conn_peek(struct cleat_conn *c)
+ssize_t cleat__conn_look(struct cleat_conn *c)
 {
 	struct cleat__sched *s = c->io.home;
 	char first;
 	ssize_t n = -EAGAIN;
 
-	if (c->stash_len > 0 || c->io.n_pieces > 0)
-		return 1;
 	if (cleat__is_fed(&c->io))
 		n = s->backend->take(s, &c->io, NULL, &first, sizeof(first));
 	if (n != -EAGAIN)
 		return n;
-	if (cleat__is_fed(&c->io) || !cleat__is_ready(&c->io, CLEAT__IN))
-		return -EAGAIN;
 	n = sys_peek(c->io.fd, &first, 1);
 	if (n == -EAGAIN)
 		cleat__clear_ready(&c->io, CLEAT__IN);
@@ -327,18 +322,24 @@ static int keep(struct cleat__watch *w, const void *data, size_t len)
 	return 0;
 }
 
-/* Who views many small messages in a row is fed them: spared a call for each.
- */
-static void count_small(struct cleat_conn *c, ssize_t n)
+/* Refused, or fed no more, C is asked for again after the next run. */
+static __attribute__((noinline)) void feed(struct cleat_conn *c)
 {
 	struct cleat__sched *s = cleat__self;
 
+	c->io.small = 0;
+	if (s && s->backend->feed)
+		s->backend->feed(s, &c->io, keep);
+}
+
+/* Who views many small messages in a row is fed them: spared a call for each.
+ */
+static inline void count_small(struct cleat_conn *c, ssize_t n)
+{
 	if (n > SMALL || c->io.exact)
 		c->io.small = 0;
-	else if (++c->io.small >= SMALL_RUN && s && s->backend->feed) {
-		c->io.small = 0; /* refused, or fed no more: the next run */
-		s->backend->feed(s, &c->io, keep);
-	}
+	else if (++c->io.small >= SMALL_RUN)
+		feed(c);
 }
 
 static ssize_t view_stash(struct cleat_conn *c, const void **data)
@@ -462,11 +463,16 @@ view_slowly(struct cleat_conn *c, const void **data, cleat_time until)
 	return n;
 }
 
-/* Whether a fiber has only to receive: as it is for most messages. */
+/* Whether a fiber has only to receive, or to take what has come: as it is for
+ * most messages.
+ */
 static inline bool is_simple(struct cleat__sched *s, const struct cleat_conn *c)
 {
-	return s && c->stash_len == 0 && !c->is_limited &&
-	       !cleat__is_fed(&c->io) && cleat__is_ready(&c->io, CLEAT__IN) &&
+	bool is_there = cleat__is_fed(&c->io)
+				? c->io.n_pieces > 0 && c->io.home == s
+				: cleat__is_ready(&c->io, CLEAT__IN);
+
+	return s && is_there && c->stash_len == 0 && !c->is_limited &&
 	       cleat__goes_on(s);
 }
 
@@ -480,6 +486,11 @@ ssize_t cleat_view(struct cleat_conn *c, const void **data, cleat_time until)
 
 	if (!is_simple(s, c))
 		return view_slowly(c, data, until);
+	if (cleat__is_fed(&c->io)) {
+		n = s->backend->take(s, &c->io, data, NULL, 0);
+		c->received += (uint64_t)n; /* there is some */
+		return n;
+	}
 	n = recv_now(c, s->hot, CLEAT__HOT_SIZE);
 	if (n == -EAGAIN)
 		return view_slowly(c, data, until);

@@ -2,6 +2,7 @@
 #ifndef CLEAT_NET_CONN_H
 #define CLEAT_NET_CONN_H
 
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 
@@ -60,7 +61,14 @@ ssize_t cleat__conn_recv(struct cleat_conn *c, void *buf, size_t len,
 /* cleat__conn_peek - whether C has something to be received: 1, 0 if it has
  * ended instead, -EAGAIN for neither, or -errno.
  */
-ssize_t cleat__conn_peek(struct cleat_conn *c);
+ssize_t cleat__conn_look(struct cleat_conn *c);
+
+static inline ssize_t cleat__conn_peek(struct cleat_conn *c)
+{
+	if (c->stash_len > 0 || c->io.n_pieces > 0)
+		return 1;
+	return cleat__is_quiet(&c->io) ? -EAGAIN : cleat__conn_look(c);
+}
 
 /* cleat__conn_shrink - C rests: give back memory that it can do without. */
 void cleat__conn_shrink(struct cleat_conn *c);
