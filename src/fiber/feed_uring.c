@@ -14,11 +14,6 @@
 
 #define GROUP 0
 #define PIECES_MAX 4 /* of one watch, before it is stopped */
-/* With more connections the kernel's memory for a receive, colder and larger
- * than that for a poll, costs more than the calls that it spares.
- */
-#define FED_MAX 512
-#define OTHERS_MAX 1024
 
 static char *memory_of(const struct cleat__uring *u, unsigned id)
 {
@@ -72,7 +67,8 @@ void cleat__feed(struct cleat__sched *s, struct cleat__watch *w,
 	struct io_uring_sqe *sqe;
 
 	if (w->home != s || w->bound || (w->armed & CLEAT__RECV) ||
-	    u->n_fed == FED_MAX || u->n_listed > OTHERS_MAX || !has_buffers(s))
+	    u->n_fed == CLEAT__MANY || u->n_listed > CLEAT__MANY ||
+	    !has_buffers(s))
 		return;
 	sqe = cleat__uring_ask(u);
 	if (!sqe)

@@ -14,6 +14,11 @@
 
 #define CLEAT__EVENTS 64 /* as in wait_epoll.c */
 
+/* With more polls or receives the kernel's memory for each, larger and colder
+ * than what an epoll has, costs more than they spare.
+ */
+#define CLEAT__MANY 1024
+
 /* Enough for what a wait brings: the fewer, the more of them are in the cache.
  * The odd line keeps them from all lying at the same place of it.
  */
