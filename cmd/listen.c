@@ -88,7 +88,8 @@ static enum pipe_result run_conn(const struct listen *o, struct cleat_conn *c,
 	log_accepted(&logger, &local, &peer);
 	result = pipe_run(&end, &o->pipe, hex, why);
 	bytes = cleat_conn_counts(c);
-	log_ended(&logger, &local, &peer, &bytes, cleat_now() - start, 0);
+	log_ended(&logger, &local, &peer, &bytes, cleat_now() - start, 0,
+		  false);
 	if (result != PIPE_DONE)
 		complain("listen", "%s", why);
 	return result;

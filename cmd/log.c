@@ -177,21 +177,6 @@ void log_no_memory(const struct log *l, const struct cleat_sockaddr *local,
 			     there, "error", cleat_strerror(-ENOMEM)));
 }
 
-/* What peers and limits do every day is nothing to warn of. */
-static enum log_level level_of(int error)
-{
-	switch (error) {
-	case 0:
-	case -ECANCELED:
-	case -ECONNRESET:
-	case -EPIPE:
-	case -ETIMEDOUT:
-		return LOG_INFO;
-	default:
-		return LOG_WARNING;
-	}
-}
-
 static const char *end_of(int error, bool is_told)
 {
 	if (error == -ECONNABORTED && !is_told)
@@ -203,12 +188,13 @@ static const char *end_of(int error, bool is_told)
 
 void log_ended(const struct log *l, const struct cleat_sockaddr *local,
 	       const struct cleat_sockaddr *peer,
-	       const struct cleat_counts *bytes, int64_t duration_ns, int error)
+	       const struct cleat_counts *bytes, int64_t duration_ns, int error,
+	       bool is_fault)
 {
 	char here[CLEAT_ADDR_MAX], there[CLEAT_ADDR_MAX], message[MESSAGE_MAX];
 	char counts[64] = "";
 	const double ms = (double)duration_ns / (double)CLEAT_MSEC;
-	const enum log_level level = level_of(error);
+	const enum log_level level = is_fault ? LOG_WARNING : LOG_INFO;
 	const char *why;
 
 	if (!log_wants(l, level))

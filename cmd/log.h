@@ -54,7 +54,7 @@ void log_no_memory(const struct log *l, const struct cleat_sockaddr *local,
  * (ERROR is -ECANCELED) or crashed (-ECONNABORTED). */
 void log_ended(const struct log *l, const struct cleat_sockaddr *local,
 	       const struct cleat_sockaddr *peer,
-	       const struct cleat_counts *bytes, int64_t duration_ns,
-	       int error);
+	       const struct cleat_counts *bytes, int64_t duration_ns, int error,
+	       bool is_fault);
 
 #endif

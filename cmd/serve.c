@@ -248,7 +248,7 @@ static void on_event(const struct cleat_serve_event *e, void *arg)
 	else if (e->what == CLEAT_SERVE_ENDED)
 		log_ended(&o->log, local, e->peer,
 			  has_counts(o, e) ? &e->bytes : NULL, e->duration_ns,
-			  e->error);
+			  e->error, e->is_fault);
 	else
 		log_event(&o->log, e, o->drain);
 }

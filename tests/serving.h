@@ -37,6 +37,7 @@ static const char *const loopback[] = { "127.0.0.1:0", NULL };
 struct event {
 	enum cleat_serve_what what;
 	int error;
+	bool is_fault;
 	enum cleat_proto proto;
 	struct cleat_sockaddr local, peer;
 	struct cleat_counts bytes;
@@ -62,6 +63,7 @@ static inline void tell(const struct cleat_serve_event *e, void *arg)
 	struct event note = {
 		.what = e->what,
 		.error = e->error,
+		.is_fault = e->is_fault,
 		.proto = e->proto,
 		.bytes = e->bytes,
 		.duration_ns = e->duration_ns,

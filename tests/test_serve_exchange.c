@@ -4,6 +4,8 @@
  */
 #include "serving.h"
 
+#include <cleat/frame.h>
+
 /* An exchange that lasts until the connection's end. */
 static bool echo_all(struct cleat_conn *c, void *arg)
 {
@@ -438,6 +440,63 @@ static void not_inherited(void)
 	server_end(&s);
 }
 
+/* What is told */
+
+static void read_line(struct cleat_conn *c, void *arg)
+{
+	char line[16];
+
+	(void)arg;
+	(void)cleat_recv_until(c, line, sizeof(line), "\n", 1, CLEAT_FOREVER);
+}
+
+/* One client is cut off, another within a line. */
+static void end_badly(struct server *s, unsigned mute)
+{
+	struct cleat_sockaddr at;
+	int fd;
+
+	server_init(s, CLEAT_SERVE_FIBERS, loopback);
+	s->service = (struct cleat_service){ .stream = read_line };
+	s->opt.mute = mute;
+	server_start(s);
+	at = where(s);
+	reset(dial(&at));
+	fd = dial(&at);
+	say(fd, "half a line");
+	assert_int_equal(shutdown(fd, SHUT_WR), 0);
+	hear_end(fd);
+	hang_up(fd);
+	server_end(s);
+}
+
+static void everyday_and_faults(void)
+{
+	struct server s;
+	bool is_told[2] = { false };
+
+	end_badly(&s, 0);
+	assert_int_equal(count_events(&s, CLEAT_SERVE_ENDED), 2);
+	for (int i = 0; i < 2; i++) {
+		const struct event *e = wait_event(&s, CLEAT_SERVE_ENDED);
+
+		assert_int_equal(e->error,
+				 e->is_fault ? CLEAT_ECUT : -ECONNRESET);
+		is_told[e->is_fault] = true;
+	}
+	assert_true(is_told[false] && is_told[true]);
+}
+
+static void muted_but_for_faults(void)
+{
+	struct server s;
+
+	end_badly(&s, 1u << CLEAT_SERVE_ACCEPTED | 1u << CLEAT_SERVE_ENDED);
+	assert_int_equal(count_events(&s, CLEAT_SERVE_ACCEPTED), 0);
+	assert_int_equal(count_events(&s, CLEAT_SERVE_ENDED), 1);
+	assert_int_equal(wait_event(&s, CLEAT_SERVE_ENDED)->error, CLEAT_ECUT);
+}
+
 /* Many */
 
 /* Some speak among a thousand that do not, in any order. */
@@ -519,6 +578,8 @@ int main(void)
 		THREAD(counts),
 		THREAD(stops),
 		THREAD(not_inherited),
+		THREAD(everyday_and_faults),
+		THREAD(muted_but_for_faults),
 		THREAD(one_of_many),
 		THREAD(memory),
 		THREAD(no_child_is_left),

@@ -3,6 +3,8 @@
 #ifndef CLEAT_SERVE_H
 #define CLEAT_SERVE_H
 
+#include <stdbool.h>
+
 #include <cleat/conn.h>
 #include <cleat/dgram.h>
 #include <cleat/fiber.h>
@@ -58,6 +60,9 @@ struct cleat_serve_event {
 		    * -ECANCELED of a process killed, -ECONNABORTED of one
 		    * crashed, -EAGAIN of one that had got no thread at the
 		    * stop; else 0 */
+	bool is_fault; /* of ENDED: ERROR is there, and not what peers and
+			* limits do every day: -ECONNRESET, -EPIPE, -ETIMEDOUT,
+			* -ECANCELED */
 	enum cleat_proto proto;
 	const struct cleat_sockaddr *local; /* of LISTENING, else NULL */
 	const struct cleat_sockaddr *peer; /* of the three with a PEER */
@@ -91,7 +96,7 @@ struct cleat_serve_options {
 	void (*event)(const struct cleat_serve_event *e, void *arg);
 	void *event_arg;
 	unsigned mute; /* events not to tell, as bits 1u << what, but for an
-			* ENDED with an error */
+			* ENDED that is a fault */
 };
 
 /* cleat_serve - serve until told to stop.  Blocks; not to be called on a fiber.

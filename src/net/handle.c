@@ -23,6 +23,7 @@ static void emit_end(struct cleat__handled *h, int error)
 	struct cleat_serve_event e = {
 		.what = CLEAT_SERVE_ENDED,
 		.error = error,
+		.is_fault = cleat__is_fault(error),
 		.proto = h->place->proto,
 		.peer = &peer,
 		.bytes = cleat_conn_counts(&h->conn),

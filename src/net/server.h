@@ -6,6 +6,7 @@
 #ifndef CLEAT_NET_SERVER_H
 #define CLEAT_NET_SERVER_H
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -166,6 +167,13 @@ void cleat__say_paused(struct cleat__server *s, bool *is_paused, int err);
 /* cleat__cut - make every handler of W that still runs return soon. */
 void cleat__cut(struct cleat__worker *w);
 
+/* cleat__is_fault - as of struct cleat_serve_event. */
+static inline bool cleat__is_fault(int error)
+{
+	return error < 0 && error != -ECONNRESET && error != -EPIPE &&
+	       error != -ETIMEDOUT && error != -ECANCELED;
+}
+
 /* cleat__wants - whether opt.event is to be told of WHAT with ERROR. */
 static inline bool cleat__wants(const struct cleat__server *s,
 				enum cleat_serve_what what, int error)
@@ -174,7 +182,7 @@ static inline bool cleat__wants(const struct cleat__server *s,
 
 	if (!s->opt->event)
 		return false;
-	return !muted || (what == CLEAT_SERVE_ENDED && error < 0);
+	return !muted || (what == CLEAT_SERVE_ENDED && cleat__is_fault(error));
 }
 
 /* cleat__slot_take - leave to have one more connection open; waits for it.
