@@ -22,11 +22,16 @@ static void converse(struct pair *p, unsigned n)
 	}
 }
 
+static void is_fed(const struct pair *p)
+{
+	if (cleat_is_fiber() && both_backend() == CLEAT_BACKEND_URING)
+		assert_true(p->b->io.armed & CLEAT__FED);
+}
+
 static void become_fed(struct pair *p)
 {
 	converse(p, MANY);
-	if (cleat_is_fiber() && both_backend() == CLEAT_BACKEND_URING)
-		assert_true(p->b->io.armed & CLEAT__FED);
+	is_fed(p);
 }
 
 static void fed_open(struct pair *p)
@@ -63,7 +68,11 @@ static void in_small_parts(void)
 		cleat_recv_until(p.b, (char[16]){ 0 }, 16, "\n", 1, soon()), 7);
 	assert_int_equal(cleat_view(p.b, &data, soon()), 4);
 	assert_memory_equal(data, "rest", 4);
-	converse(&p, MANY);
+	for (int i = 0; i < 100; i++) { /* more often than there are buffers */
+		ok(cleat_send(p.a, "word", 4, soon()));
+		expect(p.b, "word");
+	}
+	is_fed(&p);
 	pair_close(&p);
 }
 
@@ -456,12 +465,14 @@ static void cancelled(void)
 	pair_close(&p);
 }
 
-/* Each is fed, and closed with something unread, at either end first. */
+/* Each is fed, and closed with something unread, at either end first.  The last
+ * finds as many buffers as the first.
+ */
 static void closed(void)
 {
-	for (unsigned i = 0; i < 300; i++) {
-		struct pair p;
+	struct pair p;
 
+	for (unsigned i = 0; i < 300; i++) {
 		fed_open(&p);
 		if (i & 1)
 			ok(cleat_send(p.a, "unread", 6, soon()));
@@ -473,6 +484,10 @@ static void closed(void)
 		}
 		pair_close(&p);
 	}
+	fed_open(&p);
+	converse(&p, 3);
+	is_fed(&p);
+	pair_close(&p);
 }
 
 /* As of any connection: what was received ahead is unread. */
