@@ -263,6 +263,8 @@ static void real_names(void)
 static void from_source(void)
 {
 	struct cleat_options opt = { .source = "127.0.0.2:0" };
+	int is_late = 0;
+	socklen_t len = sizeof(is_late);
 	struct cleat_sockaddr sa;
 	struct cleat_listener *l;
 	struct cleat_conn *a, *b;
@@ -275,6 +277,9 @@ static void from_source(void)
 	ok(cleat_accept(l, &b, soon()));
 	ok(cleat_conn_peer(b, &sa));
 	assert_int_equal(ntohl(sa.in.sin_addr.s_addr), 0x7f000002);
+	ok(getsockopt(cleat_conn_fd(a), IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT,
+		      &is_late, &len));
+	assert_int_equal(is_late, 1); /* so the port is this destination's */
 	cleat_close(a);
 	cleat_close(b);
 	a = NULL;

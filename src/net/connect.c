@@ -40,6 +40,18 @@ static void note_failure(struct race *r, int i, int err)
 	}
 }
 
+/* Any port will do, and to each destination any that is free there: chosen with
+ * that, and not before (Linux 4.2).
+ */
+static void bind_no_port(int fd, const struct cleat_sockaddr *s)
+{
+	static const int yes = 1;
+
+	if (s->in.sin_port == 0) /* in the same place in IPv6 */
+		(void)sys_setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT,
+				     &yes, sizeof(yes)); /* or as before */
+}
+
 static int bind_source(struct race *r, int fd, const struct cleat_sockaddr *to)
 {
 	for (int i = 0; i < r->n_source; i++) {
@@ -47,6 +59,7 @@ static int bind_source(struct race *r, int fd, const struct cleat_sockaddr *to)
 
 		if (s->any.sa_family != to->any.sa_family)
 			continue;
+		bind_no_port(fd, s);
 		r->fatal = sys_bind(fd, &s->any, s->len);
 		if (r->fatal < 0)
 			cleat__note_at(r->fatal, "connect from", s);
