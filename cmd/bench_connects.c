@@ -19,7 +19,6 @@ struct visitor {
 	char source[sizeof("127.0.0.255:0")];
 	struct cleat_options options;
 	bool is_loopback; /* of IPv4: all of 127.0.0.0/8 is this machine */
-	unsigned sources; /* used up */
 };
 
 /* By number from now on: the time shall not be that of a lookup. */
@@ -34,16 +33,19 @@ static void learn(struct visitor *v, const struct cleat_conn *c)
 			 ntohl(peer.in.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
 }
 
-/* Each connection leaves a TIME_WAIT behind, which holds its port for a minute:
- * take other addresses of this machine, where there are any. */
-static bool has_other_source(struct visitor *v)
+/* Each connection leaves a TIME_WAIT behind, which holds its port for a minute.
+ * With half of an address's ports held the kernel goes through all these before
+ * it looks at others, for a millisecond (Linux 6.18: one parity at a time).  So
+ * they come from addresses of this machine in turn, where there are any. */
+static void choose_source(struct visitor *v)
 {
-	if (!v->is_loopback || v->sources == SOURCES)
-		return false;
+	const struct link *k = v->k;
+
+	if (!v->is_loopback || k->plan->o->reset)
+		return;
 	(void)snprintf(v->source, sizeof(v->source), "127.0.0.%u:0",
-		       ++v->sources % 256);
+		       (unsigned)((k->number + k->asked) % SOURCES) + 1);
 	v->options.source = v->source;
-	return true;
 }
 
 /* With FIN both ways, unless a reset was asked for. */
@@ -54,9 +56,8 @@ static int connect_once(struct visitor *v)
 	struct cleat_conn *c = NULL;
 	int err;
 
-	do
-		err = cleat_connect(&c, v->to, &v->options, until);
-	while (err == -EADDRNOTAVAIL && has_other_source(v));
+	choose_source(v);
+	err = cleat_connect(&c, v->to, &v->options, until);
 	if (err == 0 && k->answered == 0)
 		learn(v, c);
 	if (err == 0 && !k->plan->o->reset)
