@@ -21,6 +21,7 @@
 enum {
 	STATUS_SIGNAL = 128, /* and its number, as shells have it */
 	DGRAM_MAX = 65507,
+	DEPTH_MAX = 65536, /* more would only wait here */
 	MESSAGE = 64,
 	STREAM_MESSAGE = PATTERN_SPARE, /* in one system call */
 };
@@ -147,6 +148,8 @@ static const char *contradiction(const struct bench *o, bool is_dgram)
 		return "--reset: is for --connects";
 	if (o->stream && o->depth > 0)
 		return "--stream and --depth: write one of them";
+	if (o->depth > DEPTH_MAX)
+		return "--depth: 65536 at most";
 	if (o->stream && o->hdr)
 		return "--stream and --hdr: a stream has no latencies";
 	if (o->stream && is_dgram && o->stream != CLEAT_WRITE)

@@ -137,7 +137,7 @@ struct worker {
 	bool is_stopped;
 	struct histogram latency;
 	_Atomic uint64_t messages; /* others look at it */
-	uint64_t lost, errors, unsent, sent, received;
+	uint64_t lost, late, errors, unsent, sent, received;
 	cleat_time last; /* when the last message was done */
 	cleat_time over; /* when it had nothing more to do */
 	int64_t cpu_ns;
@@ -147,7 +147,7 @@ struct worker {
 /* What all threads found. */
 struct result {
 	struct histogram latency;
-	uint64_t messages, errors, lost, unsent, sent, received;
+	uint64_t messages, errors, lost, late, unsent, sent, received;
 	unsigned threads;
 	double seconds;
 	double cpu_s, server_cpu_s; /* the latter below 0: not known */

@@ -3,7 +3,7 @@
  *
  * Answers may be lost, late, doubled or out of order, so each message has a
  * slot.  What is not answered in time is lost; an answer to what was answered
- * or lost before is dropped; one to nothing that was sent is wrong. */
+ * or lost before is late; one to nothing that was sent is wrong. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -161,8 +161,10 @@ static int take(struct talk *t, size_t len)
 		k->worker->received += len;
 		return 0;
 	}
-	if (is_old(t, len))
+	if (is_old(t, len)) {
+		k->worker->late++;
 		return 0;
+	}
 	link_fail(k, "a datagram came that answers none, of %zu bytes", len);
 	return -1;
 }

@@ -8,6 +8,7 @@
 #include "out.h"
 
 #define FULL 0.95 /* of a core: interrupts take the rest */
+#define SHORT 0.05 /* s: of less no share says anything */
 
 const struct figure_name figure_names[FIGURES] = {
 	[FIGURE_MESSAGES] = { NULL, "messages_per_s" },
@@ -64,6 +65,8 @@ enum limit bench_limit(const struct result *r)
 	const double here = bench_share(r, r->cpu_s);
 	const double there = fmax(0, bench_share(r, r->server_cpu_s));
 
+	if (r->seconds < SHORT)
+		return LIMIT_NONE;
 	if (r->cores > 0 && here + there >= FULL * r->cores)
 		return LIMIT_CORES;
 	if (r->busiest < FULL)
@@ -124,10 +127,11 @@ json_t *bench_json(const struct plan *plan, const struct result *r)
 	double v[FIGURES];
 
 	(void)json_object_update_new(
-		o, json_pack("{s:f,s:I,s:I,s:I,s:I}", "seconds", r->seconds,
+		o, json_pack("{s:f,s:I,s:I,s:I,s:I,s:I}", "seconds", r->seconds,
 			     "messages", (json_int_t)r->messages, "errors",
 			     (json_int_t)r->errors, "lost", (json_int_t)r->lost,
-			     "unsent", (json_int_t)r->unsent));
+			     "late", (json_int_t)r->late, "unsent",
+			     (json_int_t)r->unsent));
 	bench_figures(v, plan, r);
 	for (unsigned i = 0; i < FIGURES; i++) {
 		const struct figure_name *f = &figure_names[i];
@@ -205,6 +209,9 @@ static void print_lost(const struct result *r)
 	(void)printf(", %llu lost", (unsigned long long)r->lost);
 	if (!isnan(share))
 		(void)printf(" (%.2f%%)", 100 * share);
+	if (r->late > 0)
+		(void)printf(", %llu late or doubled",
+			     (unsigned long long)r->late);
 }
 
 static void print_rates(const struct plan *plan, const struct result *r,

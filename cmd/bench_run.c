@@ -192,6 +192,7 @@ static void merge(struct result *r, const struct worker *w)
 	r->messages += w->messages;
 	r->errors += w->errors;
 	r->lost += w->lost;
+	r->late += w->late;
 	r->unsent += w->unsent;
 	r->sent += w->sent;
 	r->received += w->received;

@@ -97,6 +97,8 @@ static void connect_link(void *arg)
 		link_fail(k, "%s: %s", k->plan->addr->text, why);
 	else if (err < 0)
 		(void)link_broke(k, err);
+	if (err < 0) /* so no others need be made */
+		atomic_store(&k->worker->run->is_hopeless, true);
 }
 
 /* What has come or, where nothing is to come, has arrived: what waits here to
@@ -148,7 +150,9 @@ static void for_each(struct worker *w, unsigned width, void (*fn)(void *))
 	const int64_t tick = w->plan->o->timeout / LOOKS + CLEAT_MSEC;
 	int err = cleat_scope_open(&w->busy, width);
 
-	for (unsigned i = 0; i < w->n && err == 0 && !w->is_stopped; i++) {
+	for (unsigned i = 0; i < w->n && err == 0 && !w->is_stopped &&
+			     !atomic_load(&w->run->is_hopeless);
+	     i++) {
 		struct link *k = &w->links[i];
 
 		err = cleat_go(w->busy, fn, k, CLEAT_FOREVER);

@@ -23,7 +23,7 @@ from support import (
 
 KEYS = {
     "target", "proto", "mode", "connections", "size", "depth", "rate",
-    "threads", "seconds", "messages", "errors", "lost", "unsent",
+    "threads", "seconds", "messages", "errors", "lost", "late", "unsent",
     "messages_per_s", "bytes_per_s", "latency_us", "cpu_us_per_message",
     "server_cpu_us_per_message", "cpu_share", "generator_limited"}
 PERCENTILES = ["p50", "p90", "p99", "p99.9", "max"]
@@ -338,6 +338,18 @@ class Connects(Case):
         self.assertEqual((o["mode"], o["messages"], o["size"]),
                          ("connects", 300, 0))
 
+    def sources(self, *args):
+        """How many addresses so many connections came from."""
+        with Program(tool(), "serve", "echo", "127.0.0.1:0") as p:
+            self.json("--connects", *args, p.addresses()[0])
+            wait_until(lambda: p.err.count("ended ") == 300, "300 ends")
+            return len(set(re.findall(r"ended (127[0-9.]+):", p.err)))
+
+    def test_from_many_addresses(self):
+        """So that no search for a port is measured."""
+        self.assertEqual(self.sources("-n", 300), 254)
+        self.assertEqual(self.sources("-n", 300, "--reset"), 1)
+
     def test_reset(self):
         with served("echo") as address:
             o = self.json("--connects", "--reset", "-n", 300, address)
@@ -510,9 +522,13 @@ class Wrong(Case):
                 self.assertEqual((r.stdout, r.stderr.count("\n")), ("", 1))
 
     def test_no_answer_to_the_connect(self):
+        """One is enough; and many would take a minute, one after another."""
+        start = time.monotonic()
         with silent_port() as port:
-            r = bench("-w", "200ms", f"127.0.0.1:{port}")
-        self.assert_complains(r, "timed out")
+            for n in 1, 64 * 60:
+                r = bench("-w", "1s", "-c", n, f"127.0.0.1:{port}")
+                self.assert_complains(r, "timed out")
+        self.assertLess(time.monotonic() - start, 30)
 
     def test_no_such_name(self):
         self.assert_complains(bench("bench.invalid:1"), "bench.invalid")
@@ -577,6 +593,7 @@ class Datagrams(Case):
         r, o = self.speak(talk, "-d", 4, "-n", 40, "-w", "10s")
         self.assertEqual((o["messages"], o["lost"], o["errors"]), (40, 0, 0),
                          r)
+        self.assertIn(o["late"], (9, 10))  # the last may find nobody there
 
     def test_late(self):
         """What was lost does no harm when it comes in the end."""
@@ -587,6 +604,7 @@ class Datagrams(Case):
             s.sendto(data, whom)
         r, o = self.speak(talk, "-n", 2, "-w", "200ms")
         self.assertEqual((o["messages"], o["lost"], o["errors"]), (1, 1, 0), r)
+        self.assertEqual(o["late"], 1)
 
     def test_very_late(self):
         """Also when a thousand others were answered in between."""
