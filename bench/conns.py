@@ -22,7 +22,7 @@ IDLE_MOST = {"spoken": 4.2, "silent": 0.6}  # KiB
 
 def conn_once(bench, server, ending):
     with Load(bench.load, server, "conn", server.pid, CONN_COUNT,
-              ending) as load:
+              ending, prepare=pin_patiently) as load:
         return load.ask()
 
 

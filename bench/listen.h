@@ -4,8 +4,10 @@
 #define BENCH_LISTEN_H
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -33,6 +35,15 @@ static inline int listen_anywhere(int flags)
 	}
 	fprintf(stderr, "listening on 127.0.0.1:%u\n", ntohs(sa.sin_port));
 	return fd;
+}
+
+/* Who has come and gone already need not be watched, which costs more. */
+static inline bool is_gone(int fd)
+{
+	char first;
+	ssize_t n = recv(fd, &first, 1, MSG_PEEK | MSG_DONTWAIT);
+
+	return n == 0 || (n < 0 && errno != EAGAIN);
 }
 
 #endif

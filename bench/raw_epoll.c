@@ -154,18 +154,6 @@ static void echo(int fd, uint32_t events)
 	} while (n == sizeof(hot) || (events & EPOLLRDHUP));
 }
 
-/* Who has gone already need not be watched. */
-static void begin(int fd)
-{
-	char first;
-	ssize_t n = recv(fd, &first, 1, MSG_PEEK);
-
-	if (n > 0 || (n < 0 && errno == EAGAIN))
-		watch(EPOLL_CTL_ADD, fd, READ);
-	else
-		end(fd);
-}
-
 static void accept_all(int listener)
 {
 	int fd;
@@ -174,8 +162,10 @@ static void accept_all(int listener)
 			     SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
 		if (fd >= MAX_FD)
 			close(fd);
+		else if (is_gone(fd))
+			end(fd);
 		else
-			begin(fd);
+			watch(EPOLL_CTL_ADD, fd, READ);
 	}
 	if (errno != EAGAIN && errno != ECONNABORTED)
 		die("accept4");

@@ -167,30 +167,18 @@ static void drop_all(struct conn *c)
 	}
 }
 
-/* A look is cheaper than a receive that is armed, and ended at once. */
-static bool is_gone(int fd)
-{
-	char first;
-	ssize_t n = recv(fd, &first, 1, MSG_PEEK | MSG_DONTWAIT);
-
-	return n == 0 || (n < 0 && errno != EAGAIN);
-}
-
 static void on_accept(const struct io_uring_cqe *cqe)
 {
 	if (!(cqe->flags & IORING_CQE_F_MORE))
 		start_accept((int)(cqe->user_data >> 3));
 	if (cqe->res < 0)
 		return;
-	if (cqe->res >= MAX_FD) {
+	if (cqe->res >= MAX_FD || is_gone(cqe->res)) {
 		close(cqe->res);
 		return;
 	}
 	conns[cqe->res] = (struct conn){ .first = NONE, .last = NONE };
-	if (is_gone(cqe->res))
-		close(cqe->res);
-	else
-		start_recv(cqe->res);
+	start_recv(cqe->res);
 }
 
 static void keep(int fd, int id, unsigned at, unsigned len)

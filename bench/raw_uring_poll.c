@@ -149,7 +149,7 @@ static void accept_all(int listener)
 
 	while ((fd = accept4(listener, NULL, NULL,
 			     SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
-		if (fd >= MAX_FD)
+		if (fd >= MAX_FD || is_gone(fd))
 			close(fd);
 		else
 			watch_client(fd);
