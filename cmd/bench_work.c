@@ -144,15 +144,18 @@ static void look_after(struct worker *w, cleat_time now)
 	}
 }
 
+static bool goes_on(const struct worker *w)
+{
+	return !w->is_stopped && !atomic_load(&w->run->is_hopeless);
+}
+
 /* Run FN for each link, WIDTH at once; 0: all. */
 static void for_each(struct worker *w, unsigned width, void (*fn)(void *))
 {
 	const int64_t tick = w->plan->o->timeout / LOOKS + CLEAT_MSEC;
 	int err = cleat_scope_open(&w->busy, width);
 
-	for (unsigned i = 0; i < w->n && err == 0 && !w->is_stopped &&
-			     !atomic_load(&w->run->is_hopeless);
-	     i++) {
+	for (unsigned i = 0; i < w->n && err == 0 && goes_on(w); i++) {
 		struct link *k = &w->links[i];
 
 		err = cleat_go(w->busy, fn, k, CLEAT_FOREVER);
