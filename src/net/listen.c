@@ -183,19 +183,18 @@ static bool is_of_connection(int err)
 static int accept_fd(struct cleat_listener *l, struct cleat_sockaddr *peer)
 {
 	for (unsigned i = 0; i < l->n; i++) {
-		struct cleat__watch *w = &l->io[(l->next + i) % l->n];
+		struct cleat__watch *w = &l->io[l->next];
 		int fd;
 
+		l->next = l->next + 1 < l->n ? l->next + 1 : 0;
 		if (!cleat__is_ready(w, CLEAT__IN))
 			continue;
 		do {
 			peer->len = sizeof(peer->storage);
 			fd = sys_accept(w->fd, &peer->any, &peer->len);
 		} while (is_of_connection(fd));
-		if (fd != -EAGAIN) {
-			l->next = (l->next + i + 1) % l->n;
+		if (fd != -EAGAIN)
 			return fd;
-		}
 		cleat__clear_ready(w, CLEAT__IN);
 	}
 	return -EAGAIN;

@@ -139,7 +139,7 @@ bool cleat__exchange(const struct cleat__worker *w, struct cleat__handled *h);
 void cleat__leave_conn(struct cleat__handled *h);
 
 /* cleat__tell_end - tell opt.event that H has ended, with ERROR or 0. */
-__attribute__((cold)) void cleat__tell_end(struct cleat__handled *h, int error);
+void cleat__tell_end(struct cleat__handled *h, int error);
 
 /* cleat__enlist - put H last in LIST;  cleat__delist - take it out. */
 void cleat__enlist(struct cleat__conns *list, struct cleat__handled *h);
