@@ -6,11 +6,12 @@ import contextlib
 import os
 
 from measure import SLICES, Broke, middle, ratio, show, table
-from servers import CLEAT, RAW, Load, Server, pin_patiently
+from servers import CLEAT, RAW, Load, Server, pin_first, pin_patiently
 
 IDLE_CONNS = 18000  # with the server's own, within an RLIMIT_NOFILE of 20000
 CONN_COUNT = 5000
 CONN_ENDINGS = ["fin", "reset"]
+PREPARE = {"fin": pin_first, "reset": pin_patiently}  # the latter never waits
 CONN_SERVERS = [*CLEAT, *RAW, "libuv", "libev", "go", "threads"]
 IDLE_SERVERS = ["cleat", "raw_epoll", "libuv", "libev", "go", "asyncio",
                 "threads"]
@@ -21,8 +22,8 @@ IDLE_MOST = {"spoken": 4.2, "silent": 0.6}  # KiB
 
 
 def conn_once(bench, server, ending):
-    with Load(bench.load, server, "conn", server.pid, CONN_COUNT,
-              ending, prepare=pin_patiently) as load:
+    with Load(bench.load, server, "conn", server.pid, CONN_COUNT, ending,
+              prepare=PREPARE[ending]) as load:
         return load.ask()
 
 
