@@ -14,11 +14,6 @@
 
 #define CLEAT__EVENTS 64 /* as in wait_epoll.c */
 
-/* With more polls or receives the kernel's memory for each, larger and colder
- * than what an epoll has, costs more than they spare.
- */
-#define CLEAT__MANY 1024
-
 /* Enough for what a wait brings: the fewer, the more of them are in the cache.
  * The odd line keeps them from all lying at the same place of it.
  */
@@ -54,7 +49,6 @@ struct cleat__uring {
 	struct io_uring_buf_ring *buffers; /* NULL: none yet, or no more */
 	char *memory; /* of the buffers: behind the hot one */
 	int lent; /* the piece that is in a view; or -1 */
-	unsigned n_fed; /* receives that are armed */
 	cleat__keep *keep;
 	struct cleat__piece pieces[CLEAT__PIECES];
 	struct io_uring_cqe *events[CLEAT__EVENTS];

@@ -43,10 +43,10 @@ void cleat__watch_release(struct cleat__watch *w)
 
 	if (!s)
 		return;
-	if (!is_at_home(w) && (w->armed & (CLEAT__FED | CLEAT__KINDS)))
-		cleat__release_from_outside(s, w);
-	else
+	if (is_at_home(w))
 		release_here(s, w);
+	else
+		cleat__release_from_outside(s, w);
 }
 
 void cleat__watch_close(struct cleat__watch *w)

@@ -143,8 +143,8 @@ static inline bool cleat__is_ready(const struct cleat__watch *w, unsigned dirs)
 	return atomic_load_explicit(&w->ready, memory_order_relaxed) & dirs;
 }
 
-/* W, of which nothing has been received ahead, will tell of whatever comes next,
- * its end too.
+/* Whether W, of which nothing has been received ahead, will tell of whatever
+ * comes next, its end too.
  */
 static inline bool cleat__is_quiet(const struct cleat__watch *w)
 {
@@ -181,8 +181,8 @@ static inline void cleat__drained(struct cleat__watch *w)
 void cleat__watch_init(struct cleat__watch *w, int fd);
 
 /* cleat__watch_release - W is to have no home, wherever that is; if it is
- * another thread's scheduler, which has something in the kernel for it, this
- * waits until that gets to it.  Who waits on W looks again.
+ * another thread's scheduler, which may be handling an event of it, this waits
+ * until that gets to it.  Who waits on W looks again.
  */
 void cleat__watch_release(struct cleat__watch *w);
 

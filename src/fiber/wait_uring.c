@@ -20,6 +20,10 @@
 #define EVENTS (POLLIN | POLLOUT | POLLRDHUP | POLLPRI | POLLRDBAND)
 
 #define FEW 64
+/* With more polls the kernel's memory for each, larger and colder than what an
+ * epoll has, costs more than they spare.
+ */
+#define MANY 1024
 
 /* Neither refused, nor of a parent that has forked us. */
 static bool may_enter(const struct cleat__uring *u)
@@ -72,7 +76,7 @@ static bool suits_ring(struct cleat__sched *s, const struct cleat__watch *w)
 {
 	const struct cleat__uring *u = s->backend_state;
 
-	return may_be_polled(w) && u->n_armed < CLEAT__MANY && has_ring(s);
+	return may_be_polled(w) && u->n_armed < MANY && has_ring(s);
 }
 
 static int learn(struct cleat__sched *s, struct cleat__watch *w)
@@ -361,7 +365,7 @@ static void retreat(struct cleat__sched *s)
 		next = w->next;
 		move_out(s, w, lost);
 	}
-	u->n_armed = u->n_fed = 0;
+	u->n_armed = 0;
 	cleat__ring_close(u);
 }
 

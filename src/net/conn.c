@@ -234,8 +234,7 @@ void cleat__conn_shrink(struct cleat_conn *c)
 	c->stash_room = 0;
 }
 
-/* Nothing has been received ahead; so who is fed has an error, or is no longer.
- */
+/* C may be read, or was fed until there was an error or something else. */
 ssize_t cleat__conn_look(struct cleat_conn *c)
 {
 	struct cleat__sched *s = c->io.home;
@@ -469,7 +468,7 @@ view_slowly(struct cleat_conn *c, const void **data, cleat_time until)
 static inline bool is_simple(struct cleat__sched *s, const struct cleat_conn *c)
 {
 	bool is_there = cleat__is_fed(&c->io)
-				? c->io.n_pieces > 0 && c->io.home == s
+				? c->io.home == s && c->io.n_pieces > 0
 				: cleat__is_ready(&c->io, CLEAT__IN);
 
 	return s && is_there && c->stash_len == 0 && !c->is_limited &&

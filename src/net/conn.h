@@ -59,7 +59,8 @@ ssize_t cleat__conn_recv(struct cleat_conn *c, void *buf, size_t len,
 			 cleat_time until);
 
 /* cleat__conn_peek - whether C has something to be received: 1, 0 if it has
- * ended instead, -EAGAIN for neither, or -errno.
+ * ended instead, -EAGAIN for neither, or -errno;  cleat__conn_look - the rest
+ * of it, where only the kernel or the backend knows.
  */
 ssize_t cleat__conn_look(struct cleat_conn *c);
 

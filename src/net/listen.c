@@ -183,10 +183,11 @@ static bool is_of_connection(int err)
 static int accept_fd(struct cleat_listener *l, struct cleat_sockaddr *peer)
 {
 	for (unsigned i = 0; i < l->n; i++) {
-		struct cleat__watch *w = &l->io[l->next];
+		unsigned at = l->next;
+		struct cleat__watch *w = &l->io[at];
 		int fd;
 
-		l->next = l->next + 1 < l->n ? l->next + 1 : 0;
+		l->next = at + 1 < l->n ? at + 1 : 0;
 		if (!cleat__is_ready(w, CLEAT__IN))
 			continue;
 		do {
