@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What many connections leave behind. */
+/* What a process holds: what many connections leave behind, or slow ones take.
+ */
 #ifndef TESTS_HELD_H
 #define TESTS_HELD_H
 

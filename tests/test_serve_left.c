@@ -32,7 +32,7 @@ static bool echo_line(struct cleat_conn *c, void *arg)
 	return n > 0 && cleat_send(c, line, (size_t)n, CLEAT_FOREVER) == 0;
 }
 
-static void is_silent(int fd)
+static void says_nothing(int fd)
 {
 	(void)fd;
 }
@@ -76,20 +76,34 @@ static void speaks_and_says_goodbye(int fd)
 }
 
 static void (*const clients[])(int fd) = {
-	is_silent,       speaks,       does_not_listen,
+	says_nothing,    speaks,       does_not_listen,
 	does_not_finish, says_goodbye, speaks_and_says_goodbye,
 };
 
-/* All end with a reset, which is an end of those that have not had one yet, and
- * keeps no port.
- */
+/* A goodbye keeps its port for a minute: so from many addresses. */
+static int dial_from(unsigned i, const struct cleat_sockaddr *to)
+{
+	struct sockaddr_in from = {
+		.sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1 + i % 64),
+	};
+	int fd = open_client(to, SOCK_STREAM), on = 1;
+
+	ok(setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on,
+		      sizeof(on)));
+	ok(bind(fd, (struct sockaddr *)&from, sizeof(from)));
+	ok(connect(fd, &to->any, to->len));
+	return fd;
+}
+
+/* All end with a reset, which those that said goodbye have not to hear. */
 static void come_and_go(const struct cleat_sockaddr *at, unsigned n)
 {
 	int fd[AT_ONCE];
 
 	for (unsigned done = 0; done < n; done += AT_ONCE) {
 		for (unsigned i = 0; i < AT_ONCE; i++)
-			fd[i] = dial(at);
+			fd[i] = dial_from(i, at);
 		speaks_often(fd[done / AT_ONCE % AT_ONCE]);
 		for (unsigned i = 0; i < AT_ONCE; i++)
 			clients[i % COUNT(clients)](fd[i]);

@@ -3,6 +3,7 @@
  * another at the same end; and readers that are slow.
  */
 #include "both.h"
+#include "held.h"
 #include "pair.h"
 
 #include <cleat/chan.h>
@@ -10,17 +11,6 @@
 #include <fcntl.h>
 
 /* Slow readers. */
-
-static size_t resident(void)
-{
-	unsigned long pages = 0;
-	FILE *f = fopen("/proc/self/statm", "re");
-
-	assert_non_null(f);
-	assert_int_equal(fscanf(f, "%*u %lu", &pages), 1);
-	(void)fclose(f);
-	return pages * (size_t)sysconf(_SC_PAGESIZE);
-}
 
 static void slow_reader(void)
 {
@@ -30,7 +20,7 @@ static void slow_reader(void)
 	for (size_t k = 0; k < COUNT(kinds); k++) {
 		struct cleat_conn *c;
 		int fd = raw_open(&c, kinds[k]);
-		size_t before = resident();
+		long before = kib_resident();
 		cleat_time end = cleat_in(30 * CLEAT_MSEC);
 		struct cleat_counts n;
 
@@ -45,7 +35,7 @@ static void slow_reader(void)
 			cleat_sendv(c, &(struct iovec){ block, 1 }, 1, soon()),
 			-EPIPE);
 		assert_int_equal(cleat_conn_counts(c).sent, n.sent);
-		assert_in_range(resident(), 0, before + MIB);
+		assert_in_range(kib_resident(), 0, before + SLACK_KIB);
 		put(fd, "still", 5); /* the other direction lives */
 		assert_recv(c, "still");
 		close(fd);
@@ -99,7 +89,7 @@ static void echo_to_the_deaf(void)
 		struct both_later l;
 		struct cleat_conn *c;
 		int fd = raw_open(&c, kinds[k]), err = 0;
-		size_t before = resident();
+		long before = kib_resident();
 
 		both_later(&l, flood, &fd);
 		while (err == 0) {
@@ -112,7 +102,7 @@ static void echo_to_the_deaf(void)
 						 cleat_in(50 * CLEAT_MSEC));
 		}
 		assert_int_equal(err, -ETIMEDOUT);
-		assert_in_range(resident(), 0, before + MIB);
+		assert_in_range(kib_resident(), 0, before + SLACK_KIB);
 		both_join(&l);
 		cleat_close(c);
 		close(fd);
