@@ -28,7 +28,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>

@@ -50,8 +50,8 @@ void log_accepted(const struct log *l, const struct cleat_sockaddr *local,
 /* PEER, who came to LOCAL or NULL, gets no answer. */
 void log_no_memory(const struct log *l, const struct cleat_sockaddr *local,
 		   const struct cleat_sockaddr *peer);
-/* BYTES may be NULL, where they are not known: of a process that was killed
- * (ERROR is -ECANCELED) or crashed (-ECONNABORTED). */
+/* A warning if IS_FAULT.  BYTES may be NULL, where they are not known: of a
+ * process that was killed (ERROR is -ECANCELED) or crashed (-ECONNABORTED). */
 void log_ended(const struct log *l, const struct cleat_sockaddr *local,
 	       const struct cleat_sockaddr *peer,
 	       const struct cleat_counts *bytes, int64_t duration_ns, int error,
