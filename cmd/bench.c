@@ -63,7 +63,7 @@ static const struct opt options[] = {
 	  "N messages, on all connections together" },
 	{ 'd', "depth", opt_count, offsetof(struct bench, depth), "N",
 	  "keep N messages under way on each connection\n"
-	  "(default 1)" },
+	  "(default 1, at most 65536)" },
 	{ 'r', "rate", opt_count, offsetof(struct bench, rate), "N",
 	  "send N messages a second, on all connections\n"
 	  "together, whether or not there are answers; a\n"
