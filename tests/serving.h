@@ -6,7 +6,9 @@
 #define TESTS_SERVING_H
 
 #include "both.h"
+#include "held.h"
 
+#include <cleat/frame.h>
 #include <cleat/serve.h>
 
 #include <errno.h>
@@ -440,6 +442,36 @@ static inline void ask_dgram(const struct cleat_sockaddr *to, const char *name)
 	hang_up(fd);
 }
 
+/* Handlers of an exchange; ARG may be NULL. */
+
+static inline bool echoed(struct cleat_conn *c, const void *data, ssize_t n,
+			  void *arg)
+{
+	if (n > 0 && arg) {
+		shared_enter(arg);
+		shared_leave(arg);
+	}
+	return n > 0 && cleat_send(c, data, (size_t)n, CLEAT_FOREVER) == 0;
+}
+
+/* One message is one exchange; the end may be one, too. */
+static inline bool echo_some(struct cleat_conn *c, void *arg)
+{
+	const void *data;
+	ssize_t n = cleat_view(c, &data, CLEAT_FOREVER);
+
+	return echoed(c, data, n, arg);
+}
+
+static inline bool echo_line(struct cleat_conn *c, void *arg)
+{
+	char line[512];
+	ssize_t n =
+		cleat_recv_until(c, line, sizeof(line), "\n", 1, CLEAT_FOREVER);
+
+	return echoed(c, line, n, arg);
+}
+
 /* Of many clients, and what they cost the server. */
 
 static inline void room_for(rlim_t fds)
@@ -453,17 +485,6 @@ static inline void room_for(rlim_t fds)
 		r.rlim_cur = fds;
 		assert_int_equal(setrlimit(RLIMIT_NOFILE, &r), 0);
 	}
-}
-
-static inline long resident(void)
-{
-	FILE *f = fopen("/proc/self/statm", "re");
-	long size, pages;
-
-	assert_non_null(f);
-	assert_int_equal(fscanf(f, "%ld %ld", &size, &pages), 2);
-	(void)fclose(f);
-	return pages * sysconf(_SC_PAGESIZE);
 }
 
 /* Its own memory is more than what is measured. */

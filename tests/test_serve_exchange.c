@@ -4,8 +4,6 @@
  */
 #include "serving.h"
 
-#include <cleat/frame.h>
-
 /* An exchange that lasts until the connection's end. */
 static bool echo_all(struct cleat_conn *c, void *arg)
 {

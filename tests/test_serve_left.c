@@ -2,35 +2,11 @@
 /* What cleat_serve() still holds after many connections, in all the ways in
  * which they end.
  */
-#include "held.h"
 #include "serving.h"
-
-#include <cleat/frame.h>
 
 #define CONNS 200000
 #define WARM_UP 2000
 #define AT_ONCE 60
-#define ROOM 512 /* of a line */
-
-static bool echo_some(struct cleat_conn *c, void *arg)
-{
-	const void *data;
-	ssize_t n = cleat_view(c, &data, CLEAT_FOREVER);
-
-	(void)arg;
-	return n > 0 && cleat_send(c, data, (size_t)n, CLEAT_FOREVER) == 0;
-}
-
-/* Something stays for the next time, of those who say so. */
-static bool echo_line(struct cleat_conn *c, void *arg)
-{
-	char line[ROOM];
-	ssize_t n =
-		cleat_recv_until(c, line, sizeof(line), "\n", 1, CLEAT_FOREVER);
-
-	(void)arg;
-	return n > 0 && cleat_send(c, line, (size_t)n, CLEAT_FOREVER) == 0;
-}
 
 static void says_nothing(int fd)
 {
@@ -126,7 +102,7 @@ static void nothing_left(bool (*exchange)(struct cleat_conn *, void *),
 	at = where(&s);
 	before = held();
 	come_and_go(&at, WARM_UP);
-	before.kib = kib_resident();
+	before.bytes = resident();
 	come_and_go(&at, conns);
 	holds_no_more_than(&before);
 	server_end(&s);

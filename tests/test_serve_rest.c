@@ -2,8 +2,6 @@
 /* cleat_serve() and an exchange handler: connections that rest in between. */
 #include "serving.h"
 
-#include <cleat/frame.h>
-
 #include <sys/ioctl.h>
 
 static void init(struct server *s, enum cleat_serve_mode mode,
@@ -13,21 +11,6 @@ static void init(struct server *s, enum cleat_serve_mode mode,
 {
 	server_init(s, mode, addrs);
 	s->service = (struct cleat_service){ .exchange = exchange, .arg = sh };
-}
-
-/* One message is one exchange; the end may be one, too. */
-static bool echo_some(struct cleat_conn *c, void *arg)
-{
-	const void *data;
-	ssize_t n = cleat_view(c, &data, CLEAT_FOREVER);
-	bool stays =
-		n > 0 && cleat_send(c, data, (size_t)n, CLEAT_FOREVER) == 0;
-
-	if (arg && n > 0) {
-		shared_enter(arg);
-		shared_leave(arg);
-	}
-	return stays;
 }
 
 static void one_call_each(enum cleat_serve_mode mode, const char *const *addrs)
@@ -139,17 +122,6 @@ static void called_for_something(void)
 }
 
 /* What was received ahead is another exchange's, at once. */
-static bool echo_line(struct cleat_conn *c, void *arg)
-{
-	char line[64];
-	ssize_t n =
-		cleat_recv_until(c, line, sizeof(line), "\n", 1, CLEAT_FOREVER);
-
-	if (n > 0)
-		shared_enter(arg);
-	return n > 0 && cleat_send(c, line, (size_t)n, CLEAT_FOREVER) == 0;
-}
-
 static bool echo_byte(struct cleat_conn *c, void *arg)
 {
 	char byte;

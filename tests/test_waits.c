@@ -20,7 +20,7 @@ static void slow_reader(void)
 	for (size_t k = 0; k < COUNT(kinds); k++) {
 		struct cleat_conn *c;
 		int fd = raw_open(&c, kinds[k]);
-		long before = kib_resident();
+		long before = resident();
 		cleat_time end = cleat_in(30 * CLEAT_MSEC);
 		struct cleat_counts n;
 
@@ -35,7 +35,7 @@ static void slow_reader(void)
 			cleat_sendv(c, &(struct iovec){ block, 1 }, 1, soon()),
 			-EPIPE);
 		assert_int_equal(cleat_conn_counts(c).sent, n.sent);
-		assert_in_range(kib_resident(), 0, before + SLACK_KIB);
+		assert_in_range(resident(), 0, before + SLACK);
 		put(fd, "still", 5); /* the other direction lives */
 		assert_recv(c, "still");
 		close(fd);
@@ -89,7 +89,7 @@ static void echo_to_the_deaf(void)
 		struct both_later l;
 		struct cleat_conn *c;
 		int fd = raw_open(&c, kinds[k]), err = 0;
-		long before = kib_resident();
+		long before = resident();
 
 		both_later(&l, flood, &fd);
 		while (err == 0) {
@@ -102,7 +102,7 @@ static void echo_to_the_deaf(void)
 						 cleat_in(50 * CLEAT_MSEC));
 		}
 		assert_int_equal(err, -ETIMEDOUT);
-		assert_in_range(kib_resident(), 0, before + SLACK_KIB);
+		assert_in_range(resident(), 0, before + SLACK);
 		both_join(&l);
 		cleat_close(c);
 		close(fd);
